@@ -1,0 +1,154 @@
+//! What goes into the engine and what comes out.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::alert::Notification;
+use super::observation::{Invocation, Observation, Part};
+use super::saved::Change;
+use super::time::{Boot, Wall};
+use super::words::{CheckId, Reason, Severity};
+
+/// One event. `Stored` of the design is the driver's own affair: it releases effects.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A source has seen something.
+    Observed(Observation),
+    /// What became of an effect.
+    Outcome(Outcome),
+    /// An act of a person.
+    Command(Command),
+    /// The time that [`Step::deadline`] named has come (or passed).
+    Deadline,
+}
+
+/// What became of an effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// A restart that [`Effect::Restart`] asked for has ended.
+    Restart {
+        /// The unit.
+        unit: Arc<str>,
+        /// How.
+        result: RestartResult,
+    },
+    /// A channel has taken a message for good, or has given it up.
+    Delivery {
+        /// The channel.
+        channel: Arc<str>,
+        /// [`Notification::id`].
+        id: String,
+        /// Whether it was delivered.
+        delivered: bool,
+    },
+}
+
+/// How a restart ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RestartResult {
+    /// systemd's job is done; whether the unit stays up is for the engine to see.
+    Done,
+    /// The job ended otherwise (`failed`, `timeout`, `canceled`, `dependency`, `skipped`...), or
+    /// the call failed: what, in systemd's words.
+    Failed(String),
+    /// keepwell may not restart it: what refused, and the remedy.
+    Denied(String),
+    /// Read again just before acting, the unit needed no restart: why.
+    Declined(Reason),
+}
+
+/// Who did it: `root (uid 0)`, `telegram:@anna`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Actor(pub String);
+
+/// An act of a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// Who.
+    pub actor: Actor,
+    /// What.
+    pub act: Act,
+}
+
+/// Kinds of [`Command`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Stop healing one unit (`Some`) or all (`None`) until a time.
+    Hold {
+        /// The unit, or all.
+        unit: Option<Arc<str>>,
+        /// For how long from now.
+        lasts: std::time::Duration,
+        /// Why, in the person's words.
+        why: Option<String>,
+    },
+    /// Heal again.
+    Release {
+        /// The unit, or all.
+        unit: Option<Arc<str>>,
+    },
+}
+
+/// Something to do. Effects are released only when the step's changes are stored.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Restart a failed unit (after reading it once more), and report [`Outcome::Restart`].
+    Restart {
+        /// The unit.
+        unit: Arc<str>,
+        /// The run that ended, as far as known: another one means that somebody was quicker.
+        invocation: Option<Invocation>,
+        /// The how manyth attempt since it was last stable, from 1.
+        attempt: u32,
+    },
+    /// Read the last journal lines of a run, and send [`Observation::Excerpt`].
+    FetchLog {
+        /// The unit.
+        unit: Arc<str>,
+        /// The run.
+        invocation: Option<Invocation>,
+    },
+    /// Tell people. Durable before it is released.
+    Notify(Notification),
+    /// Look again now: a resync of units and a sampling of all else.
+    Resync,
+    /// Write a decision to the log.
+    Log(Decision),
+}
+
+/// A decision, also one to do nothing, for the log, the page and `explain`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Decision {
+    /// When.
+    pub at: Wall,
+    /// About which check.
+    pub check: CheckId,
+    /// How bad the check is by now.
+    pub severity: Severity,
+    /// Why.
+    pub reason: Reason,
+    /// One line for people.
+    pub text: String,
+}
+
+/// What one step decided.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// To be done, in this order, once `changes` are stored.
+    pub effects: Vec<Effect>,
+    /// To be stored.
+    pub changes: Vec<Change>,
+    /// When the engine wants [`Event::Deadline`]; `None`: never.
+    pub deadline: Option<Boot>,
+    /// Something that a [`super::Snapshot`] shows has changed.
+    pub dirty: bool,
+    /// The answer to a [`Event::Command`], for the person.
+    pub reply: Option<Result<String, String>>,
+}
+
+/// A fault of one of keepwell's own parts, as a convenience for `app`.
+pub fn part_state(part: Part, state: super::observation::PartState) -> Event {
+    Event::Observed(Observation::Part(super::observation::PartSeen { part, state }))
+}

@@ -1,0 +1,550 @@
+//! The engine: the words of the domain and every decision. Pure: no I/O, no clock, no logging, no
+//! async, no randomness. The driver passes events and the time in and carries effects out.
+//!
+//! | file | decides |
+//! |---|---|
+//! | `unit/` | verdict, counting and restarts of a unit |
+//! | `host` | space, memory, processor, bad news of the host |
+//! | `files` | heartbeats and keepwell's own parts |
+//! | `desk` | when a condition has lasted long enough to count |
+//! | `book` | which alerts are open and who is told |
+//!
+//! The other files are words: what comes in, what goes out, what is kept, what is shown.
+
+pub mod alert;
+mod book;
+mod desk;
+pub mod event;
+mod files;
+mod host;
+pub mod observation;
+pub mod rules;
+pub mod saved;
+pub mod time;
+mod timers;
+mod unit;
+pub mod view;
+pub mod words;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub use alert::{AlertKey, AlertRecord, Happening, Notification};
+pub use event::{Act, Actor, Command, Decision, Effect, Event, Outcome, RestartResult, Step};
+pub use host::bytes;
+pub use observation::Observation;
+pub use rules::Rules;
+pub use saved::{Change, Saved};
+pub use time::{Boot, Human, Now, Wall};
+pub use view::{CheckView, Snapshot};
+pub use words::{AlertKind, CheckId, CheckKind, Reason, Severity, Verdict};
+
+use book::Book;
+use desk::{Desk, Lasting};
+use observation::{ManagerSeen, Part, PartState, Round, SourceKind, UnitSeen};
+use saved::{AgentRecord, CountRecord, Hold};
+use timers::{Timer, Timers};
+use unit::Unit;
+use view::Value;
+
+/// How this run of the engine is to behave.
+#[derive(Debug, Clone, Default)]
+pub struct Mode {
+    /// The sources that must complete a round before the first one is over.
+    pub expected: BTreeSet<SourceKind>,
+    /// Ignore cooldowns and backoff (`check --force`).
+    pub force: bool,
+    /// Make a unit's first restart at once instead of after the first wait: for a one-shot check,
+    /// which does not stay.
+    pub eager: bool,
+}
+
+/// All state and all decisions. Owned by the driver alone.
+#[derive(Debug)]
+pub struct Engine {
+    desk: Desk,
+    units: BTreeMap<Arc<str>, Unit>,
+    host: host::Host,
+    heartbeats: files::Heartbeats,
+    mode: Mode,
+    rounds: BTreeSet<SourceKind>,
+    /// `None` until something is known of the bus.
+    bus: Option<bool>,
+    units_total: Option<u32>,
+    agent: AgentRecord,
+    generation: u64,
+    started: Wall,
+}
+
+impl Engine {
+    /// Takes up what was saved. The step holds what a start itself decides.
+    pub fn new(
+        rules: Rules,
+        saved: Saved,
+        boot_id: Arc<str>,
+        mode: Mode,
+        now: Now,
+    ) -> (Self, Step) {
+        let first_start = saved.agent.as_ref().is_none_or(|a| !a.settled);
+        let next_alert = saved.agent.as_ref().map_or(1, |a| a.next_alert);
+        // A number that was given out but not saved must not be given out again.
+        let next_alert = saved
+            .alerts
+            .iter()
+            .filter_map(|a| a.id.strip_prefix('a')?.parse::<u64>().ok())
+            .map(|n| n + 1)
+            .fold(next_alert, u64::max);
+        let unexpected =
+            saved.agent.as_ref().is_some_and(|a| a.boot_id != boot_id && !a.clean_stop);
+        let agent = AgentRecord {
+            boot_id: boot_id.clone(),
+            clean_stop: false,
+            next_alert,
+            settled: !first_start,
+        };
+        let labels = Arc::new(rules.labels.clone());
+        let desk = Desk {
+            rules,
+            labels,
+            boot_id,
+            checks: BTreeMap::new(),
+            book: Book::load(saved.alerts, next_alert, first_start),
+            timers: Timers::default(),
+            holds: saved.holds,
+            manager: ManagerSeen::default(),
+            out: Step::default(),
+            now,
+            force: mode.force,
+            eager: mode.eager,
+            blind_gap: true,
+            ready: false,
+        };
+        let mut restarts = saved.restarts;
+        let mut units: BTreeMap<Arc<str>, Unit> = saved
+            .counts
+            .into_iter()
+            .map(|c| (c.unit.clone(), Unit::load(c.clone(), restarts.remove(&c.unit))))
+            .collect();
+        for (name, record) in restarts {
+            let unit = Unit::load(CountRecord::new(name.clone()), Some(record));
+            units.insert(name, unit);
+        }
+        let mut engine = Self {
+            desk,
+            units,
+            host: host::Host::default(),
+            heartbeats: files::Heartbeats::default(),
+            mode,
+            rounds: BTreeSet::new(),
+            bus: None,
+            units_total: None,
+            agent,
+            generation: 0,
+            started: now.wall,
+        };
+        for unit in engine.units.values_mut() {
+            unit.rearm(&mut engine.desk);
+        }
+        for key in engine.desk.book.keys() {
+            if key.kind == AlertKind::Errors {
+                let unit = engine.units.entry(key.check.name.clone()).or_insert_with_key(Unit::new);
+                unit.expect_quiet(&mut engine.desk);
+            }
+        }
+        let Desk { book, rules, timers, .. } = &mut engine.desk;
+        book.rearm(rules, timers, now);
+        engine.host.rebooted(unexpected, &mut engine.desk);
+        engine.arm_hold();
+        engine.desk.keep(Change::Agent(engine.agent.clone()));
+        engine.fire();
+        let step = engine.finish();
+        (engine, step)
+    }
+
+    /// One event at one time. Time must not run backwards by the boot clock; if it does, nothing is
+    /// early, only late.
+    pub fn step(&mut self, event: Event, now: Now) -> Step {
+        self.desk.now = now;
+        self.fire();
+        match event {
+            Event::Observed(seen) => self.observed(seen),
+            Event::Outcome(outcome) => self.outcome(outcome),
+            Event::Command(command) => self.command(command),
+            Event::Deadline => {}
+        }
+        self.fire();
+        self.finish()
+    }
+
+    /// The configuration has changed.
+    pub fn reload(&mut self, rules: Rules, expected: BTreeSet<SourceKind>, now: Now) -> Step {
+        self.desk.now = now;
+        self.desk.labels = Arc::new(rules.labels.clone());
+        self.desk.rules = rules;
+        self.mode.expected = expected;
+        let gone: Vec<Arc<str>> =
+            self.units.keys().filter(|n| !self.desk.rules.watches(n)).cloned().collect();
+        for name in gone {
+            self.units.remove(&name);
+            let why = Reason::NoLongerWatched.meaning();
+            self.desk.drop_check(&CheckId::unit(name.clone()), why);
+            self.desk.keep(Change::RestartGone(name));
+        }
+        for unit in self.units.values_mut() {
+            unit.consider(&mut self.desk);
+            unit.replan(&mut self.desk);
+            self.desk.touch(unit.id());
+        }
+        self.desk.out.dirty = true;
+        self.fire();
+        self.finish()
+    }
+
+    /// keepwell stops in an orderly way.
+    pub fn stopping(&mut self, now: Now) -> Step {
+        self.desk.now = now;
+        self.agent.clean_stop = true;
+        self.desk.keep(Change::Agent(self.agent.clone()));
+        self.finish()
+    }
+
+    /// Units of which something is remembered: their source must report them once, whatever their
+    /// state, so that what ended meanwhile is seen to have ended.
+    pub fn remembered(&self) -> Vec<Arc<str>> {
+        let open = self.desk.book.records().filter(|r| r.key.check.kind == CheckKind::Unit);
+        let mut names: BTreeSet<Arc<str>> = open.map(|r| r.key.check.name.clone()).collect();
+        names.extend(self.units.iter().filter(|(_, u)| u.is_remembered()).map(|(n, _)| n.clone()));
+        names.into_iter().filter(|n| !n.contains(['*', '?', '['])).collect()
+    }
+
+    /// A picture of everything, for surfaces.
+    pub fn snapshot(&mut self, now: Now) -> Snapshot {
+        self.generation += 1;
+        let Self { desk, units, .. } = self;
+        let rules = &desk.rules;
+        let checks: Vec<Arc<CheckView>> = desk
+            .checks
+            .iter_mut()
+            .map(|(id, check)| {
+                let unit = || match id.kind {
+                    CheckKind::Unit => units.get(&id.name).and_then(|u| u.view(rules, now.wall)),
+                    _ => None,
+                };
+                check.view(id, unit)
+            })
+            .collect();
+        let ready = self.desk.ready;
+        let worst = checks.iter().map(|c| c.severity).max().unwrap_or(Severity::Unknown);
+        let mut alerts: Vec<Arc<AlertRecord>> =
+            self.desk.book.records().map(|r| Arc::new(r.clone())).collect();
+        alerts.sort_by_key(|a| a.opened);
+        Snapshot {
+            generation: self.generation,
+            at: now.wall,
+            boot: now.boot,
+            severity: if ready { worst } else { Severity::Unknown },
+            ready,
+            host: self.desk.rules.host.clone(),
+            labels: self.desk.labels.clone(),
+            checks,
+            alerts,
+            holds: self.desk.holds.iter().filter(|h| h.until > now.wall).cloned().collect(),
+            units_total: self.units_total,
+            started: self.started,
+        }
+    }
+
+    fn finish(&mut self) -> Step {
+        if self.agent.next_alert != self.desk.book.next_number() {
+            self.agent.next_alert = self.desk.book.next_number();
+            self.desk.keep(Change::Agent(self.agent.clone()));
+        }
+        let mut step = std::mem::take(&mut self.desk.out);
+        step.deadline = self.desk.timers.next();
+        step
+    }
+
+    fn fire(&mut self) {
+        while let Some(timer) = self.desk.timers.take_due(self.desk.now.boot) {
+            let Self { desk, units, .. } = self;
+            match timer {
+                Timer::Settle(name) => on(units, &name, |u| u.settled(desk)),
+                Timer::Heal(name) => on(units, &name, |u| u.heal_due(desk)),
+                Timer::Window(name) => on(units, &name, |u| u.crash_loop(desk)),
+                Timer::Quiet(name) => on(units, &name, |u| u.quiet(desk)),
+                Timer::Condition(id, kind) => {
+                    desk.lasted(&id, kind);
+                    if id.kind == CheckKind::Unit && kind == AlertKind::State {
+                        on(units, &id.name, |u| u.opened_late(desk));
+                    }
+                }
+                Timer::Tell(id, kind) => desk.tell_due(&id, kind),
+                Timer::News(which) => host::news_over(which, desk),
+                Timer::Hold => self.holds_over(),
+            }
+        }
+    }
+
+    fn observed(&mut self, seen: Observation) {
+        let desk = &mut self.desk;
+        match seen {
+            Observation::Unit(seen) => self.unit(*seen),
+            Observation::Life(life) => {
+                if desk.rules.watches(&life.unit) {
+                    let unit = self.units.entry(life.unit.clone()).or_insert_with_key(Unit::new);
+                    unit.life(&life, desk);
+                }
+            }
+            Observation::CaughtUp(cursor) => {
+                desk.blind_gap = false;
+                desk.keep(Change::Cursor(cursor));
+            }
+            Observation::Manager(seen) => desk.manager = seen,
+            Observation::Round(round) => self.round(round),
+            Observation::Host(seen) => self.host.sampled(&seen, desk),
+            Observation::Disks(seen) => self.host.disks(&seen, desk),
+            Observation::Heartbeats(seen) => self.heartbeats.sampled(&seen, desk),
+            Observation::Errors(seen) => {
+                if let Some(cursor) = &seen.cursor {
+                    desk.keep(Change::ErrorsCursor(cursor.clone()));
+                }
+                if desk.rules.unit(&seen.unit).is_some_and(|r| r.errors) {
+                    let unit = self.units.entry(seen.unit.clone()).or_insert_with_key(Unit::new);
+                    unit.errors(seen, desk);
+                }
+            }
+            Observation::Excerpt(excerpt) => {
+                let name = excerpt.unit.clone();
+                on(&mut self.units, &name, |u| u.excerpt(excerpt, desk));
+            }
+            Observation::Part(seen) => {
+                if seen.part == Part::Bus {
+                    self.bus = Some(seen.state == PartState::Works);
+                    if seen.state != PartState::Works {
+                        // What happens from now on is seen by the journal only.
+                        desk.blind_gap = true;
+                    }
+                }
+                files::part(seen, desk);
+                self.maybe_ready();
+            }
+        }
+    }
+
+    fn unit(&mut self, seen: UnitSeen) {
+        if !self.desk.rules.watches(&seen.name) && !self.units.contains_key(&seen.name) {
+            return;
+        }
+        let name = seen.name.clone();
+        let unit = self.units.entry(name.clone()).or_insert_with_key(Unit::new);
+        unit.observe(seen, &mut self.desk);
+        if unit.is_forgettable(&self.desk) {
+            self.desk.drop_check(&CheckId::unit(name.clone()), "the unit is gone");
+            self.units.remove(&name);
+        }
+    }
+
+    fn round(&mut self, round: Round) {
+        self.rounds.insert(round.source);
+        if round.source == SourceKind::Units && self.bus != Some(false) {
+            self.units_total = round.total.or(self.units_total);
+            for unit in self.units.values().filter(|u| u.is_seen()) {
+                self.desk.looked_at(unit.id());
+            }
+            self.all_units();
+            self.desk.blind_gap = false;
+        }
+        let cooldown = self.desk.rules.cooldown;
+        self.desk.book.prune(self.desk.now.wall, cooldown);
+        self.maybe_ready();
+    }
+
+    /// The check of all units together: what a host without configuration is watched for.
+    fn all_units(&mut self) {
+        if !self.desk.rules.all_units {
+            return;
+        }
+        let bad = self.units.values().filter(|u| self.desk.severity(u.id()).alerts()).count();
+        let id = CheckId::new(CheckKind::Units, "");
+        let text = match self.units_total {
+            Some(total) => format!("{bad} of {total} units have a problem"),
+            None => format!("{bad} units have a problem"),
+        };
+        // The units themselves are checks of their own; this one says that all are watched.
+        let verdict = Verdict::new(Severity::Healthy, Reason::Works, text);
+        self.desk.rule_on(&id, AlertKind::State, verdict, Lasting::default());
+        let values = vec![Value { name: "failed", value: bad as f64 }];
+        self.desk.values(&id, values);
+    }
+
+    /// Is the first round over?
+    fn maybe_ready(&mut self) {
+        let done = |source: &SourceKind| {
+            self.rounds.contains(source)
+                || (*source == SourceKind::Units && self.bus == Some(false))
+        };
+        if self.desk.ready || !self.mode.expected.iter().all(done) {
+            return;
+        }
+        self.desk.ready = true;
+        self.name_unseen();
+        self.end_what_is_over();
+        let (book, mut pen) = self.desk.book_and_pen();
+        book.first_round_over(&mut pen);
+        self.agent.settled = true;
+        self.desk.keep(Change::Agent(self.agent.clone()));
+        self.desk.out.dirty = true;
+    }
+
+    /// Named units that nothing is known of are shown as such.
+    fn name_unseen(&mut self) {
+        let names: Vec<Arc<str>> = self
+            .desk
+            .rules
+            .units
+            .iter()
+            .map(|r| Arc::from(r.pattern.as_str()))
+            .filter(|n: &Arc<str>| !self.desk.checks.contains_key(&CheckId::unit(n.clone())))
+            .collect();
+        for name in names {
+            if name.contains(['*', '?', '[']) && self.bus != Some(false) {
+                continue; // Its matches are checks of their own.
+            }
+            let reason =
+                if self.bus == Some(false) { Reason::Unreachable } else { Reason::NotYetSeen };
+            let text = if self.bus == Some(false) {
+                "not known: systemd cannot be reached"
+            } else {
+                reason.meaning()
+            };
+            let verdict = Verdict::new(Severity::Unknown, reason, text);
+            let id = CheckId::unit(name);
+            self.desk.rule_on(&id, AlertKind::State, verdict, Lasting::default());
+        }
+    }
+
+    /// Alerts that were open when keepwell stopped, of things that are not there any more.
+    fn end_what_is_over(&mut self) {
+        for key in self.desk.book.keys() {
+            let blind = key.check.kind == CheckKind::Unit && self.bus == Some(false);
+            if blind
+                || key.kind == AlertKind::Errors
+                || self.desk.has_condition(&key.check, key.kind)
+            {
+                continue;
+            }
+            let reason = Reason::NoLongerWatched;
+            let text = "it was over, or no longer watched, when keepwell came back";
+            let verdict = Verdict::new(Severity::Healthy, reason, text);
+            let (book, mut pen) = self.desk.book_and_pen();
+            book.good(&key, &verdict, &mut pen);
+        }
+    }
+
+    fn outcome(&mut self, outcome: Outcome) {
+        let desk = &mut self.desk;
+        match outcome {
+            Outcome::Restart { unit, result } => {
+                on(&mut self.units, &unit, |u| u.outcome(result, desk));
+            }
+            // What became of a delivery concerns the outbox; the engine has told when the outbox
+            // has taken it.
+            Outcome::Delivery { .. } => {}
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        let Command { actor, act } = command;
+        let reply = match act {
+            Act::Hold { unit, lasts, why } => self.hold(unit, lasts, why, actor),
+            Act::Release { unit } => self.release(unit.as_ref(), &actor),
+        };
+        self.desk.out.reply = Some(reply);
+        self.desk.out.dirty = true;
+    }
+
+    fn hold(
+        &mut self,
+        unit: Option<Arc<str>>,
+        lasts: std::time::Duration,
+        why: Option<String>,
+        actor: Actor,
+    ) -> Result<String, String> {
+        let unit = unit.map(|u| self.known(&u)).transpose()?;
+        if lasts.is_zero() || lasts > std::time::Duration::from_secs(366 * 86_400) {
+            return Err("a hold lasts between 1 s and 366 d".into());
+        }
+        let until = self.desk.now.wall.after(lasts);
+        let what = unit.clone().unwrap_or_else(|| "all units".into());
+        self.desk.holds.retain(|h| h.unit != unit);
+        let text = format!("held by {} for {}", actor.0, Human(lasts));
+        self.desk.holds.push(Hold { unit: unit.clone(), until, actor, why });
+        self.desk.keep(Change::Holds(self.desk.holds.clone()));
+        self.arm_hold();
+        if let Some(unit) = unit {
+            self.desk.decide(&CheckId::unit(unit), Reason::Held, text);
+        }
+        Ok(format!("keepwell leaves {what} alone for {}", Human(lasts)))
+    }
+
+    fn release(&mut self, unit: Option<&Arc<str>>, actor: &Actor) -> Result<String, String> {
+        let unit = unit.map(|u| self.known(u)).transpose()?;
+        let before = self.desk.holds.len();
+        self.desk.holds.retain(|h| h.unit != unit);
+        let what = unit.clone().unwrap_or_else(|| "all units".into());
+        if self.desk.holds.len() == before {
+            return Err(format!("{what} was not held"));
+        }
+        self.desk.keep(Change::Holds(self.desk.holds.clone()));
+        if let Some(unit) = unit {
+            let text = format!("released by {}", actor.0);
+            self.desk.decide(&CheckId::unit(unit), Reason::Held, text);
+        }
+        self.replan_all();
+        Ok(format!("keepwell looks after {what} again"))
+    }
+
+    /// The full name of a unit that is watched.
+    fn known(&self, name: &str) -> Result<Arc<str>, String> {
+        let pattern = rules::UnitPattern::try_new(name)?;
+        let full = pattern
+            .exact()
+            .ok_or_else(|| format!("'{name}' is a pattern; name one unit, or all"))?;
+        if self.desk.rules.unit(full).is_none() && !self.units.contains_key(full) {
+            return Err(format!("keepwell does not watch {full}; see: keepwell status"));
+        }
+        Ok(full.into())
+    }
+
+    fn holds_over(&mut self) {
+        let now = self.desk.now.wall;
+        self.desk.holds.retain(|h| h.until > now);
+        self.desk.keep(Change::Holds(self.desk.holds.clone()));
+        self.desk.out.dirty = true;
+        self.arm_hold();
+        self.replan_all();
+    }
+
+    fn arm_hold(&mut self) {
+        let now = self.desk.now;
+        match self.desk.holds.iter().map(|h| h.until).min() {
+            Some(until) => {
+                let at = now.boot.after(until.since(now.wall));
+                self.desk.timers.set(Timer::Hold, at);
+            }
+            None => self.desk.timers.clear(&Timer::Hold),
+        }
+    }
+
+    fn replan_all(&mut self) {
+        for unit in self.units.values_mut() {
+            unit.replan(&mut self.desk);
+        }
+    }
+}
+
+fn on(units: &mut BTreeMap<Arc<str>, Unit>, name: &str, f: impl FnOnce(&mut Unit)) {
+    if let Some(unit) = units.get_mut(name) {
+        f(unit);
+    }
+}

@@ -1,0 +1,88 @@
+//! What the engine waits for: an ordered set of named timers, at most one per name.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::time::Boot;
+use super::words::{AlertKind, CheckId};
+
+/// What is to be done when the time comes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// Judge a unit whose state has settled.
+    Settle(Arc<str>),
+    /// Go on with the healing of a unit.
+    Heal(Arc<str>),
+    /// Look at the restart window of a unit again.
+    Window(Arc<str>),
+    /// A unit has logged no errors for a while.
+    Quiet(Arc<str>),
+    /// A condition has been bad, or good, for long enough.
+    Condition(CheckId, AlertKind),
+    /// Tell of an alert: its journal lines did not come, or its cooldown is over.
+    Tell(CheckId, AlertKind),
+    /// News of the host has been shown for long enough.
+    News(&'static str),
+    /// A hold ends.
+    Hold,
+}
+
+/// All timers that are set.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    queue: BTreeSet<(Boot, Timer)>,
+    set: BTreeMap<Timer, Boot>,
+}
+
+impl Timers {
+    /// Sets a timer, or moves it.
+    pub(super) fn set(&mut self, timer: Timer, at: Boot) {
+        if let Some(old) = self.set.insert(timer.clone(), at) {
+            if old == at {
+                return;
+            }
+            self.queue.remove(&(old, timer.clone()));
+        }
+        self.queue.insert((at, timer));
+    }
+
+    /// Takes a timer back.
+    pub(super) fn clear(&mut self, timer: &Timer) {
+        if let Some(at) = self.set.remove(timer) {
+            self.queue.remove(&(at, timer.clone()));
+        }
+    }
+
+    /// When the next is due.
+    pub(super) fn next(&self) -> Option<Boot> {
+        self.queue.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the first that is due.
+    pub(super) fn take_due(&mut self, now: Boot) -> Option<Timer> {
+        if self.queue.first()?.0 > now {
+            return None;
+        }
+        let (_, timer) = self.queue.pop_first()?;
+        self.set.remove(&timer);
+        Some(timer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_is_set_once_moved_and_taken_in_order() {
+        let mut timers = Timers::default();
+        timers.set(Timer::Heal("a".into()), Boot(10));
+        timers.set(Timer::Heal("b".into()), Boot(20));
+        timers.set(Timer::Heal("a".into()), Boot(30));
+        assert_eq!(timers.next(), Some(Boot(20)));
+        assert_eq!(timers.take_due(Boot(19)), None);
+        assert_eq!(timers.take_due(Boot(40)), Some(Timer::Heal("b".into())));
+        timers.clear(&Timer::Heal("a".into()));
+        assert_eq!(timers.next(), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! What surfaces show: an immutable picture of all checks, shared by `Arc`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::alert::AlertRecord;
+use super::event::Decision;
+use super::observation::{Invocation, UnitSeen};
+use super::saved::Hold;
+use super::time::{Boot, Wall};
+use super::words::{AlertKind, CheckId, Reason, Severity};
+
+/// Everything, at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct Snapshot {
+    /// Rises with every snapshot: what is rendered from one is good while this stays.
+    pub generation: u64,
+    /// When it was taken.
+    pub at: Wall,
+    /// The same by the clock that never jumps.
+    #[serde(skip)]
+    pub boot: Boot,
+    /// The worst of all checks; `unknown` before the first round.
+    pub severity: Severity,
+    /// The first round is done: units, host and heartbeats have been seen (or declared absent).
+    pub ready: bool,
+    /// Host name.
+    pub host: Arc<str>,
+    /// The user's labels.
+    pub labels: Arc<BTreeMap<String, String>>,
+    /// All checks, ordered by id.
+    pub checks: Vec<Arc<CheckView>>,
+    /// Open alerts, oldest first.
+    pub alerts: Vec<Arc<AlertRecord>>,
+    /// Holds in force.
+    pub holds: Vec<Hold>,
+    /// Units that systemd has loaded, where known.
+    pub units_total: Option<u32>,
+    /// When keepwell started.
+    pub started: Wall,
+}
+
+impl Snapshot {
+    /// The check of this id.
+    pub fn check(&self, id: &CheckId) -> Option<&Arc<CheckView>> {
+        self.checks.binary_search_by(|c| c.id.cmp(id)).ok().map(|i| &self.checks[i])
+    }
+
+    /// How many checks there are of each severity: healthy, unknown, warning, critical.
+    pub fn counts(&self) -> [usize; 4] {
+        let mut counts = [0; 4];
+        for check in &self.checks {
+            counts[check.severity as usize] += 1;
+        }
+        counts
+    }
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CheckView {
+    /// Its id.
+    pub id: CheckId,
+    /// The worst of its conditions.
+    pub severity: Severity,
+    /// Why: of the worst condition.
+    pub reason: Reason,
+    /// One line for people: of the worst condition.
+    pub summary: String,
+    /// Since when it has had this severity.
+    pub since: Wall,
+    /// Each condition, in the order of [`AlertKind`].
+    pub conditions: Vec<ConditionView>,
+    /// When it was last looked at.
+    pub last_check: Option<Wall>,
+    /// When it was last found healthy.
+    pub last_success: Option<Wall>,
+    /// When it was last found warning or critical.
+    pub last_failure: Option<Wall>,
+    /// Times in a row it was found warning or critical.
+    pub consecutive_failures: u32,
+    /// What was measured.
+    pub values: Vec<Value>,
+    /// For units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<UnitView>,
+    /// The last decisions, newest last, at most 8.
+    pub decisions: Vec<Decision>,
+}
+
+/// One condition of a check.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ConditionView {
+    /// Which.
+    pub kind: AlertKind,
+    /// How bad.
+    pub severity: Severity,
+    /// Why.
+    pub reason: Reason,
+    /// One line for people.
+    pub summary: String,
+}
+
+/// One measured value.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Value {
+    /// Name without prefix, in Prometheus' manner, with its unit: `used_ratio`, `age_seconds`.
+    pub name: &'static str,
+    /// The value.
+    pub value: f64,
+}
+
+/// What is known of a unit.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct UnitView {
+    /// Its state.
+    pub seen: UnitSeen,
+    /// Somebody named it in the configuration.
+    pub named: bool,
+    /// keepwell may restart it.
+    pub restart: bool,
+    /// Runs that ended badly, since keepwell came to this host.
+    pub crashes: u64,
+    /// Restarts by whomever, since keepwell came to this host.
+    pub restarts: u64,
+    /// Restarts within the crash-loop window.
+    pub restarts_in_window: u32,
+    /// Restarts by keepwell, since it came to this host.
+    pub healed: u64,
+    /// Attempts since it was last stable.
+    pub step: u32,
+    /// keepwell is restarting it, or waits to see whether it stays up.
+    pub restarting: bool,
+    /// When keepwell will restart it.
+    pub next_attempt: Option<Wall>,
+    /// The run that the last failure was about.
+    pub failed_invocation: Option<Invocation>,
+    /// When keepwell came to its present verdict after the last change, µs after the epoch.
+    pub judged: Wall,
+}
