@@ -1,0 +1,163 @@
+//! What every reader of a section needs at hand: the texts for the snippets, the environment for
+//! secrets, and the list that errors and warnings are added to.
+
+use std::path::PathBuf;
+
+use super::diagnostic::{Diagnostic, Diagnostics, Origin};
+use super::environment::Environment;
+use super::snippet::{self, Lines};
+
+/// More errors than this help nobody.
+const MOST: usize = 100;
+
+/// Where a key or value stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    source: usize,
+    start: usize,
+    end: usize,
+}
+
+impl Place {
+    pub(super) fn new(source: usize, span: std::ops::Range<usize>) -> Self {
+        Self { source, start: span.start, end: span.end }
+    }
+}
+
+/// One file, or one environment variable.
+struct Source {
+    origin: Origin,
+    text: Option<(String, Lines)>,
+    world_readable: bool,
+}
+
+/// Collects what is wrong.
+pub struct Sink {
+    sources: Vec<Source>,
+    found: Vec<(Place, Diagnostic)>,
+    /// How many there were beyond [`MOST`], and the last of them, which is not shown.
+    more: usize,
+    beyond: Option<Diagnostic>,
+    environment: Environment,
+    lenient: bool,
+    /// Every key that a reader asked for: lets a test compare the readers with the table of keys.
+    #[cfg(test)]
+    pub(super) asked: std::collections::BTreeSet<String>,
+}
+
+impl std::fmt::Debug for Sink {
+    /// The texts stay out: they may hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sink").field("found", &self.found).finish_non_exhaustive()
+    }
+}
+
+impl Sink {
+    pub(super) fn new(environment: Environment, lenient: bool) -> Self {
+        Self {
+            sources: Vec::new(),
+            found: Vec::new(),
+            more: 0,
+            beyond: None,
+            environment,
+            lenient,
+            #[cfg(test)]
+            asked: Default::default(),
+        }
+    }
+
+    pub(super) fn add_file(&mut self, path: PathBuf, text: String, world_readable: bool) -> usize {
+        let origin = Origin::File(path);
+        let lines = Lines::of(&text);
+        self.sources.push(Source { origin, text: Some((text, lines)), world_readable });
+        self.sources.len() - 1
+    }
+
+    /// The place of an environment variable.
+    pub(super) fn add_variable(&mut self, name: &'static str) -> Place {
+        let origin = Origin::Environment(name);
+        self.sources.push(Source { origin, text: None, world_readable: false });
+        Place::new(self.sources.len() - 1, 0..0)
+    }
+
+    /// Reports an error at a place; a hint can be added to what it returns.
+    pub fn error(&mut self, at: Place, message: impl Into<String>) -> &mut Diagnostic {
+        self.add(at, message.into(), false, false)
+    }
+
+    /// Reports something that is odd and does no harm to the rest.
+    pub fn warning(&mut self, at: Place, message: impl Into<String>) -> &mut Diagnostic {
+        self.add(at, message.into(), true, false)
+    }
+
+    /// As [`Self::error`], for a key nobody knows: what it holds may be a secret.
+    pub(super) fn error_of_key(&mut self, at: Place, message: String) -> &mut Diagnostic {
+        self.add(at, message, false, true)
+    }
+
+    /// An error of a whole file that could not be read as text.
+    pub(super) fn error_of_file(&mut self, path: PathBuf, message: String) -> &mut Diagnostic {
+        let origin = Origin::File(path);
+        self.sources.push(Source { origin, text: None, world_readable: false });
+        self.add(Place::new(self.sources.len() - 1, 0..0), message, false, false)
+    }
+
+    fn add(&mut self, at: Place, message: String, warning: bool, hide: bool) -> &mut Diagnostic {
+        let source = &self.sources[at.source];
+        let full = self.found.len() >= MOST;
+        let text = source.text.as_ref().filter(|_| !full);
+        let diagnostic = Diagnostic {
+            warning,
+            origin: source.origin.clone(),
+            position: text.map(|(text, lines)| lines.position(text, at.start)),
+            message,
+            snippet: text.map(|(text, _)| snippet::cut(text, at.start, at.end, hide)),
+            hint: None,
+        };
+        if full {
+            self.more += 1;
+            return self.beyond.insert(diagnostic);
+        }
+        let n = self.found.len();
+        self.found.push((at, diagnostic));
+        &mut self.found[n].1
+    }
+
+    /// A place in words: `/etc/keepwell/keepwell.toml:3` or the name of the variable.
+    pub fn describe(&self, at: Place) -> String {
+        let source = &self.sources[at.source];
+        match (&source.origin, &source.text) {
+            (Origin::File(path), Some((text, lines))) => {
+                format!("{}:{}", path.display(), lines.position(text, at.start).0)
+            }
+            (Origin::File(path), None) => path.display().to_string(),
+            (Origin::Environment(name), _) => format!("${name}"),
+        }
+    }
+
+    /// Whether every user of the host can read what stands there.
+    pub(super) fn world_readable(&self, at: Place) -> bool {
+        self.sources[at.source].world_readable
+    }
+
+    /// The environment the configuration is read in.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Whether a secret that only the service can see may be missing (`config check` in a shell).
+    pub fn lenient(&self) -> bool {
+        self.lenient
+    }
+
+    /// Whether anything is wrong so far.
+    pub fn has_errors(&self) -> bool {
+        self.more > 0 || self.found.iter().any(|(_, d)| !d.warning)
+    }
+
+    pub(super) fn into_found(mut self) -> Diagnostics {
+        self.found.sort_by_key(|(at, _)| (at.source, at.start));
+        let found = self.found.into_iter().map(|(_, d)| d).collect();
+        Diagnostics { found, more: self.more }
+    }
+}

@@ -1,0 +1,216 @@
+//! Every configuration in `tests/config`: the valid ones load, the invalid ones say exactly what
+//! their golden `.txt` says (write them anew with `UPDATE_GOLDEN=1`). And whatever the bytes are,
+//! reading a configuration never panics.
+//!
+//! A sample is a file, a folder (which stands for `/etc/keepwell`) or an `.env` file.
+
+// A test may end where it stands; clippy's own allowance does not reach helper functions.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use keepwell::config::{self, Environment, Input, Loaded, Options};
+use proptest::prelude::*;
+
+const KINDS: [&str; 1] = ["webhook"];
+
+fn folder(name: &str) -> PathBuf {
+    // Relative, so that messages are the same on every machine; tests run in the package's folder.
+    Path::new("tests/config").join(name)
+}
+
+fn options(sample: &Path) -> Options {
+    let is_env = sample.extension().is_some_and(|e| e == "env");
+    let text = if is_env { fs::read_to_string(sample).unwrap() } else { String::new() };
+    let fixed = [("CREDENTIALS_DIRECTORY", "tests/config/credentials"), ("DEV_URL", "http://d/x")];
+    let environment: Environment =
+        text.lines().filter_map(|line| line.split_once('=')).chain(fixed).collect();
+    let file = Some(sample).filter(|path| path.is_file() && !is_env);
+    let mut options = Options::new(file, environment, true, "host".into());
+    options.system = sample.to_owned();
+    options
+}
+
+/// Stands for the kinds: reads a webhook as the real one does.
+fn check_kinds(loaded: &mut Loaded) {
+    for channel in &loaded.config.channels {
+        if channel.kind != "webhook" {
+            channel.unknown_kind(&KINDS, &mut loaded.sink);
+            continue;
+        }
+        let mut reader = channel.section.read(&mut loaded.sink);
+        reader.require("url", "{ credential = \"NAME\" }");
+        reader.url("url");
+        reader.duration("timeout", Duration::from_secs(1), Duration::from_secs(60));
+        reader.finish();
+    }
+}
+
+/// The samples of a folder: files but golden ones, and folders.
+fn samples(name: &str) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder(name))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_none_or(|e| e != "txt"))
+        .collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn every_valid_sample_loads() {
+    let samples = samples("valid");
+    assert!(samples.len() >= 6);
+    for sample in samples {
+        let mut loaded = config::load(&options(&sample));
+        check_kinds(&mut loaded);
+        if let Err(found) = loaded.finish() {
+            panic!("{}:\n{found}", sample.display());
+        }
+    }
+}
+
+#[test]
+fn the_sample_with_everything_is_read_as_written() {
+    let mut loaded = config::load(&options(&folder("valid/everything.toml")));
+    check_kinds(&mut loaded);
+    let config = loaded.finish().unwrap();
+    let rules = &config.rules;
+    assert_eq!(&*rules.host, "web-1.example.org");
+    assert_eq!(rules.units.len(), 3);
+    let worker = rules.unit("worker@7.service").unwrap();
+    assert_eq!(worker.backoff.delay(2), Duration::from_secs(4));
+    assert_eq!(rules.unit("backup.timer").unwrap().backoff.delay(1), Duration::from_secs(90));
+    assert_eq!(rules.heartbeats.len(), 3);
+    assert_eq!(rules.heartbeats[1].max_age, Duration::from_secs(26 * 3600));
+    assert_eq!(rules.load.critical(), Some(4.5));
+    assert_eq!(rules.swap.warning(), None);
+    assert_eq!(rules.pressure.keys().collect::<Vec<_>>(), ["cpu", "memory"]);
+    assert_eq!(config.http.token.unwrap().expose(), "a-token");
+    assert_eq!(config.host.ignore_types, ["nfs4", "fuse.sshfs"]);
+    assert_eq!(config.channels.len(), 2);
+}
+
+#[test]
+fn every_sample_of_the_documentation_loads() {
+    let docs = fs::read_dir("docs").unwrap().map(|entry| entry.unwrap().path());
+    let docs = docs.filter(|path| path.extension().is_some_and(|e| e == "md"));
+    let mut blocks = 0;
+    for document in docs.chain(["README.md".into()]) {
+        let text = fs::read_to_string(&document).unwrap();
+        for (n, block) in text.split("```toml\n").skip(1).enumerate() {
+            blocks += 1;
+            let block = block.split("```").next().unwrap();
+            let input = Input::memory(format!("{} block {n}", document.display()), block);
+            let mut loaded =
+                config::load_from(vec![input], &options(&folder("valid/empty.toml")).lenient());
+            keepwell::app::plan::check_kinds(&mut loaded);
+            if let Err(found) = loaded.finish() {
+                panic!("{found}");
+            }
+        }
+    }
+    assert!(blocks >= 5, "only {blocks} configurations were found");
+}
+
+#[test]
+fn every_invalid_sample_says_what_is_wrong() {
+    let samples = samples("invalid");
+    assert!(samples.len() >= 25);
+    let mut differing = Vec::new();
+    for sample in samples {
+        let mut loaded = config::load(&options(&sample));
+        check_kinds(&mut loaded);
+        let Err(mut found) = loaded.finish() else {
+            panic!("{} is accepted", sample.display());
+        };
+        // Whether all can read a sample depends on how it was checked out.
+        found.found.retain(|diagnostic| !diagnostic.warning);
+        let said = format!("{found}\n");
+        assert!(!said.contains("hunter2"), "{} leaks a secret:\n{said}", sample.display());
+        assert!(!said.contains('\u{1b}'), "{} reaches the terminal", sample.display());
+        let golden = sample.with_extension("txt");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&golden, &said).unwrap();
+        } else if fs::read_to_string(&golden).unwrap_or_default() != said {
+            differing.push(format!("--- {}\n{said}", golden.display()));
+        }
+    }
+    assert!(differing.is_empty(), "not as golden:\n{}", differing.join("\n"));
+}
+
+/// Reads bytes as a configuration in every way there is, and shows what comes of it.
+fn exercise(bytes: &[u8]) {
+    let options = options(&folder("valid/empty.toml"));
+    let inputs = vec![
+        Input::memory("a.toml", bytes),
+        Input::memory("b.toml", "[agent]\ninterval = \"1s\"\n[[unit]]\nname = \"a\"\n"),
+        Input::memory("c.toml", bytes),
+    ];
+    let mut loaded = config::load_from(inputs, &options);
+    check_kinds(&mut loaded);
+    let _ = config::show::text(&loaded);
+    if let Err(found) = loaded.finish() {
+        assert!(!found.to_string().is_empty());
+    }
+}
+
+fn valid_texts() -> Vec<Vec<u8>> {
+    samples("valid")
+        .into_iter()
+        .chain(samples("invalid"))
+        .filter_map(|path| fs::read(path).ok())
+        .filter(|bytes| !bytes.is_empty())
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_are_read_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        exercise(&bytes);
+    }
+
+    #[test]
+    fn any_text_is_read_without_panic(text in "[\\[\\]a-z\"'=\\.{},\n \t0-9#éπ\\\\-]{0,200}") {
+        exercise(text.as_bytes());
+    }
+
+    #[test]
+    fn mutated_samples_are_read_without_panic(
+        which in any::<prop::sample::Index>(),
+        cuts in proptest::collection::vec(
+            (any::<prop::sample::Index>(), any::<prop::sample::Index>(), 0usize..12), 1..8),
+        new in "[\\[\\]{}a-z\"'=,.\n 0-9é-]{0,8}",
+    ) {
+        let texts = valid_texts();
+        let mut bytes = which.get(&texts).clone();
+        for (at, from, length) in cuts {
+            let at = at.index(bytes.len() + 1);
+            let end = (at + length).min(bytes.len());
+            // Now a piece of itself, now something new, takes the place of a few bytes.
+            let from = from.index(bytes.len() + 1);
+            let piece = bytes[from..(from + length).min(bytes.len())].to_vec();
+            let put = if length % 2 == 0 { piece } else { new.clone().into_bytes() };
+            bytes.splice(at..end, put);
+        }
+        exercise(&bytes);
+    }
+}
+
+#[test]
+fn deep_and_wide_files_are_read_without_harm() {
+    for text in [
+        "a = ".to_owned() + &"[".repeat(20_000),
+        "a = ".to_owned() + &"{a=".repeat(20_000),
+        "a.".repeat(20_000) + "a = 1",
+        "[".to_owned() + &"a.".repeat(20_000) + "a]",
+        "k = 1\n".repeat(20_000),
+        "[[unit]]\nname = \"a\"\n".repeat(5_000),
+    ] {
+        exercise(text.as_bytes());
+    }
+}
