@@ -1,0 +1,214 @@
+//! Files that are damaged, foreign, newer, or gone.
+
+use super::*;
+
+#[test]
+fn a_corrupt_state_file_is_set_aside_and_the_rest_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.json");
+    for broken in ["{\"version\":1,\"uni", "", "[]", "{\"version\":1,\"units\":3}", "\u{0}\u{0}"] {
+        fs::write(&path, broken).unwrap();
+        let (store, mut opened) = open(dir.path());
+        let [PartSeen { part: Part::StateFile, state: PartState::Broken(text) }] =
+            &opened.faults[..]
+        else {
+            panic!("{:?}", opened.faults)
+        };
+        assert!(text.contains("is corrupt") && text.contains("set aside as"), "{text}");
+        assert!(!path.exists());
+        store.commit(commit(1, vec![Change::Restart("a.service".into(), record(1))])).unwrap();
+        assert_eq!(answer(&mut opened).0, StoreEvent::Stored(1));
+        part(&mut opened, &Part::StateFile, |s| *s == PartState::Works);
+        close(store).unwrap();
+        assert_eq!(state(dir.path())["units"]["a.service"]["step"], 1);
+    }
+    let kept = listing(dir.path()).iter().filter(|n| n.contains("json.corrupt-20")).count();
+    assert_eq!(kept, 5, "none overwrites another");
+}
+
+#[test]
+fn what_a_newer_version_wrote_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.json");
+    let newer = json!({
+        "version": 3, "seq": 40, "written": "2030-01-01T00:00:00Z", "mood": {"is": "good"},
+        "units": {
+            "a.service": {"step": 4, "phase": {"is": "gave-up"}, "last_attempt": "2030-01-01T00:00:00Z",
+                          "last_invocation": null, "total": 5, "colour": "blue"},
+            "b.service": {"step": 4, "phase": {"is": "hibernating", "depth": 2}, "total": "many"},
+        }
+    });
+    fs::write(&path, newer.to_string()).unwrap();
+    let (store, mut opened) = open(dir.path());
+    let [PartSeen { part: Part::StateFile, state: PartState::Broken(text) }] = &opened.faults[..]
+    else {
+        panic!("{:?}", opened.faults)
+    };
+    assert!(text.contains("does not understand: b.service"), "{text}");
+    assert_eq!(opened.saved.restarts["a.service"].step, 4);
+    assert_eq!(opened.saved.restarts["a.service"].phase, Phase::GaveUp);
+    assert_eq!(opened.saved.restarts["a.service"].last_attempt, Some(Wall(1_893_456_000_000_000)));
+    assert_eq!(opened.saved.restarts.len(), 1);
+    store.commit(commit(1, vec![Change::Restart("a.service".into(), record(5))])).unwrap();
+    assert_eq!(answer(&mut opened).0, StoreEvent::Stored(1));
+    close(store).unwrap();
+    let written = state(dir.path());
+    assert_eq!((&written["version"], &written["seq"]), (&json!(3), &json!(41)));
+    assert_eq!(written["mood"], newer["mood"]);
+    assert_eq!(written["units"]["b.service"], newer["units"]["b.service"]);
+    assert_eq!(written["units"]["a.service"]["colour"], "blue");
+    assert_eq!(written["units"]["a.service"]["step"], 5);
+}
+
+#[test]
+fn a_database_that_is_none_is_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("keepwell.db"), "this is no database, ".repeat(500)).unwrap();
+    let (store, mut opened) = open(dir.path());
+    let [PartSeen { part: Part::Database, state: PartState::Broken(text) }] = &opened.faults[..]
+    else {
+        panic!("{:?}", opened.faults)
+    };
+    assert!(text.contains("keepwell.db is corrupt") && text.contains("set aside as"), "{text}");
+    store.commit(commit(1, vec![Change::Alert(alert(1, false))])).unwrap();
+    assert_eq!(answer(&mut opened).0, StoreEvent::Stored(1));
+    part(&mut opened, &Part::Database, |s| *s == PartState::Works);
+    close(store).unwrap();
+    let aside: Vec<_> =
+        listing(dir.path()).into_iter().filter(|n| n.starts_with("keepwell.db.corrupt-")).collect();
+    assert_eq!(aside.len(), 1);
+    assert!(fs::read_to_string(dir.path().join(&aside[0])).unwrap().starts_with("this is no"));
+    assert_eq!(open(dir.path()).1.saved.alerts.len(), 1);
+}
+
+/// Overwrites a page that holds rows of a table.
+fn damage(path: &Path, table: &str) {
+    let conn = rusqlite::Connection::open(path).unwrap();
+    let root: i64 = conn
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = ?1", [table], |r| r.get(0))
+        .unwrap();
+    drop(conn);
+    let mut bytes = fs::read(path).unwrap();
+    let at = usize::try_from((root - 1) * 4096).unwrap();
+    bytes[at..at + 4096].fill(0xAB);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn what_a_damaged_database_still_gives_is_saved() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keepwell.db");
+    let (store, mut opened) = open(dir.path());
+    store
+        .commit(Commit {
+            seq: 1,
+            changes: vec![
+                Change::Alert(alert(1, false)),
+                Change::Count(CountRecord::new("w.service".into())),
+                Change::Cursor("s=1".into()),
+            ],
+            outbox: OutboxRow::all(&message("a1", Happening::Opened, 1)).collect(),
+        })
+        .unwrap();
+    answer(&mut opened);
+    close(store).unwrap();
+    damage(&path, "counts");
+    let (store, mut opened) = open(dir.path());
+    assert!(
+        matches!(&opened.faults[..], [PartSeen { part: Part::Database, state: PartState::Broken(t) }]
+            if t.contains("is corrupt")),
+        "{:?}",
+        opened.faults
+    );
+    assert_eq!((opened.saved.alerts.len(), opened.outbox.len()), (1, 2));
+    assert_eq!(opened.saved.counts, []);
+    // It is in the new database without another commit.
+    part(&mut opened, &Part::Database, |s| *s == PartState::Works);
+    close(store).unwrap();
+    let (store, opened) = open(dir.path());
+    assert_eq!(opened.faults, []);
+    assert_eq!(opened.saved.cursor.as_deref(), Some("s=1"));
+    assert_eq!((opened.saved.alerts.len(), opened.outbox.len()), (1, 2));
+    close(store).unwrap();
+}
+
+#[test]
+fn damage_is_looked_for_after_a_stop_that_was_not_clean() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keepwell.db");
+    let (store, mut opened) = open(dir.path());
+    // Enough that the index has pages that loading never looks at.
+    let changes = (0..600).map(|n| Change::Alert(alert(n, true))).collect();
+    store.commit(commit(1, changes)).unwrap();
+    answer(&mut opened);
+    close(store).unwrap();
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.execute("UPDATE meta SET value = 0 WHERE key = 'clean'", []).unwrap();
+    drop(conn);
+    damage(&path, "sqlite_autoindex_alerts_1");
+    let (store, opened) = open(dir.path());
+    assert_eq!(opened.faults.len(), 1, "{:?}", opened.faults);
+    close(store).unwrap();
+}
+
+#[test]
+fn a_database_of_a_newer_keepwell_is_read_but_never_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keepwell.db");
+    let (store, mut opened) = open(dir.path());
+    store.commit(commit(1, vec![Change::Alert(alert(1, false))])).unwrap();
+    answer(&mut opened);
+    close(store).unwrap();
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.execute_batch("ALTER TABLE alerts ADD COLUMN mood TEXT; PRAGMA user_version = 9").unwrap();
+    drop(conn);
+    let before = fs::read(&path).unwrap();
+    let (store, mut opened) = open(dir.path());
+    assert!(
+        matches!(&opened.faults[..], [PartSeen { part: Part::Database, state: PartState::Broken(t) }]
+            if t.contains("written by a newer keepwell (schema 9; this one knows up to 1)")),
+        "{:?}",
+        opened.faults
+    );
+    assert_eq!(opened.saved.alerts.len(), 1);
+    store.commit(commit(1, vec![Change::Alert(alert(2, false))])).unwrap();
+    assert_eq!(answer(&mut opened).0, StoreEvent::Unsaved(1));
+    assert!(close(store).is_err());
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_database_that_is_removed_while_in_use_is_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, mut opened) = open(dir.path());
+    store.commit(commit(1, vec![Change::Alert(alert(1, false))])).unwrap();
+    answer(&mut opened);
+    for name in ["keepwell.db", "keepwell.db-wal", "keepwell.db-shm"] {
+        fs::remove_file(dir.path().join(name)).unwrap();
+    }
+    store.commit(commit(2, vec![Change::Alert(alert(2, false))])).unwrap();
+    let (answer, parts) = answer(&mut opened);
+    assert_eq!(answer, StoreEvent::Stored(2));
+    assert!(
+        matches!(&parts[..], [PartSeen { part: Part::Database, state: PartState::Broken(t) }]
+            if t.contains("was removed or replaced")),
+        "{parts:?}"
+    );
+    close(store).unwrap();
+    assert_eq!(open(dir.path()).1.saved.alerts.len(), 2);
+}
+
+#[test]
+fn a_repaired_fault_is_shown_for_a_while() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("keepwell.db"), "no database ".repeat(500)).unwrap();
+    let limits = Limits { notice: Duration::from_secs(3600), ..quick() };
+    let (store, mut opened) = Store::open(dir.path(), limits, now);
+    let said = AtomicBool::new(false);
+    store.commit(commit(1, vec![Change::Alert(alert(1, false))])).unwrap();
+    let (answer, parts) = answer(&mut opened);
+    said.fetch_or(!parts.is_empty(), Ordering::Relaxed);
+    assert_eq!(answer, StoreEvent::Stored(1));
+    assert!(!said.into_inner(), "not yet taken back: {parts:?}");
+    close(store).unwrap();
+}
