@@ -1,0 +1,6 @@
+//! Actions carry out what the engine decided and say what became of it. They decide nothing but
+//! whether the thing is still to be done.
+
+mod restarter;
+
+pub use restarter::Restarter;
