@@ -1,0 +1,41 @@
+//! Decisions in the log: one line each, with fields, so that
+//! `journalctl KEEPWELL_CHECK=unit:nginx.service` shows the history of one check.
+
+use crate::engine::words::CheckKind;
+use crate::engine::{Decision, Reason, Severity};
+
+/// Logs a decision at the level that its severity asks for.
+pub(super) fn decision(decision: &Decision) {
+    let Decision { check, severity, reason, text, .. } = decision;
+    let unit = (check.kind == CheckKind::Unit).then_some(&*check.name);
+    // What keepwell did, or that a person was told, is no worse for being about something bad.
+    let notice = matches!(
+        reason,
+        Reason::Told
+            | Reason::Cooldown
+            | Reason::NoChannel
+            | Reason::RestartScheduled
+            | Reason::RestartDone
+            | Reason::Restored
+            | Reason::BackoffReset
+            | Reason::Held
+            | Reason::Verifying
+            | Reason::Confirming
+    );
+    macro_rules! log {
+        ($level:ident) => {
+            tracing::$level!(
+                check = %check,
+                reason = %reason,
+                severity = %severity,
+                unit,
+                "{check}: {text}"
+            )
+        };
+    }
+    match severity {
+        Severity::Critical if !notice => log!(error),
+        Severity::Warning if !notice => log!(warn),
+        _ => log!(info),
+    }
+}

@@ -1,0 +1,14 @@
+//! The agent put together: plan, bind, spawn, supervise, reload, stop.
+//!
+//! `run` is the daemon, `round` one look without it; both use the same `plan`, `driver` and
+//! `work`. Only `supervisor` starts tasks, only `clock` reads clocks.
+
+pub mod clock;
+mod driver;
+mod journal;
+mod liveness;
+pub mod plan;
+pub mod round;
+pub mod run;
+mod supervisor;
+mod work;

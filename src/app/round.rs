@@ -1,0 +1,205 @@
+//! One round without a daemon, for `keepwell check`: every source looks once, the engine decides,
+//! and what was asked for is done before the process ends.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::clock;
+use super::driver::{Control, Driver, Inlets, Outlets};
+use super::plan::{self, Scope};
+use super::run::BadConfig;
+use super::supervisor::Supervisor;
+use super::work::Worker;
+use crate::actions::Restarter;
+use crate::config::{Options, Paths};
+use crate::engine::saved::Saved;
+use crate::engine::{Engine, Mode, Observation, Snapshot};
+use crate::notify::{self, Lane};
+use crate::sources::SourceContext;
+use crate::store::{self, Limits, Store};
+
+/// A round is over within this, whatever hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Messages are delivered within this, or left for the next round.
+const FLUSH: Duration = Duration::from_secs(15);
+
+/// States that pass settle within this.
+const SETTLE: Duration = Duration::from_millis(400);
+
+/// What `keepwell check` is to do.
+#[derive(Debug, Clone, Default)]
+pub struct RoundOptions {
+    /// `--config FILE`.
+    pub config: Option<PathBuf>,
+    /// Which systemd.
+    pub scope: Scope,
+    /// Tell the channels.
+    pub alert: bool,
+    /// Restart what has failed and may be restarted.
+    pub restart: bool,
+    /// Ignore cooldowns and backoff.
+    pub force: bool,
+}
+
+/// Looks once at everything.
+///
+/// # Errors
+/// When the configuration is invalid, or, with `alert` or `restart`, another keepwell uses the
+/// state folder.
+pub fn round(options: &RoundOptions) -> anyhow::Result<Arc<Snapshot>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = tokio::task::LocalSet::new();
+    let snapshot = local.block_on(&runtime, round_here(options));
+    runtime.shutdown_background();
+    snapshot
+}
+
+async fn round_here(options: &RoundOptions) -> anyhow::Result<Arc<Snapshot>> {
+    let files = Options::from_process(options.config.as_deref());
+    let mut plan = plan::load(&files).map_err(BadConfig)?;
+    let bus = options.scope.bus().map_err(anyhow::Error::msg)?;
+    if !options.alert {
+        plan.channels.clear();
+        plan.config.rules.channels.clear();
+    }
+    if !options.restart {
+        plan.config.rules.units.iter_mut().for_each(|u| u.restart = false);
+    }
+    // Only what acts needs to remember: looking changes nothing.
+    let acts = options.alert || options.restart;
+    let (mut kept, mut opened, mut lock) = (None, None, None);
+    if acts {
+        let paths = Paths::find(&files.environment, plan.config.agent.state_dir.as_deref())?;
+        lock = Some(store::lock(paths.state())?);
+        let limits = Limits {
+            max_bytes: plan.config.store.max_size,
+            retention: plan.config.store.retention,
+            ..Limits::default()
+        };
+        let (store, found) = Store::open(paths.state(), limits, clock::now);
+        (kept, opened) = (Some(store), Some(found));
+    }
+    let (saved, rows, faults, stored) = match opened {
+        Some(o) => (o.saved, o.outbox, o.faults, o.events),
+        None => (Saved::default(), Vec::new(), Vec::new(), mpsc::unbounded_channel().1),
+    };
+    let cursor = saved.cursor.clone();
+    let rules = plan.config.rules.clone();
+    let mode = Mode { expected: plan.expected(), force: options.force, eager: true };
+    let (engine, first) = Engine::new(rules.clone(), saved, clock::boot_id(), mode, clock::now());
+    let remembered = engine.remembered();
+
+    let (observations, observed) = mpsc::channel(1024);
+    let (events, events_in) = mpsc::unbounded_channel();
+    let (_commands, commands_in) = mpsc::channel(1);
+    let (control, control_in) = mpsc::unbounded_channel();
+    let (tasks, tasks_in) = mpsc::unbounded_channel();
+    let mut supervisor = Supervisor::default();
+    let stop = CancellationToken::new();
+    let stop_lanes = CancellationToken::new();
+    let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
+    let mut lanes = BTreeMap::new();
+    for channel in &plan.channels {
+        let context = notify::Context {
+            host_key: notify::host_key(&machine),
+            store: kept.as_ref().map(Store::handle),
+            events: events.clone(),
+            now: clock::now,
+            flush: FLUSH,
+        };
+        let name = channel.name().clone();
+        let own = rows.iter().filter(|r| r.channel == name).cloned().collect();
+        let lane = Lane::new(channel.clone(), own, context);
+        let (queue, queued) = mpsc::unbounded_channel();
+        let until = stop_lanes.clone();
+        supervisor.spawn(format!("channel {name}"), async move {
+            // What is left is in the database, for the next round or the daemon.
+            lane.run(queued, until).await;
+        });
+        lanes.insert(name, queue);
+    }
+    let resync = Arc::new(Notify::new());
+    let outlets = Outlets { lanes, tasks, resync: resync.clone() };
+    let inlets = Inlets {
+        observations: observed,
+        events: events_in,
+        commands: commands_in,
+        control: control_in,
+        stored,
+    };
+    let handle = kept.as_ref().map(Store::handle);
+    let (driver, mut snapshots) =
+        Driver::new(engine, first, rules, inlets, outlets, handle, clock::now);
+    supervisor.spawn("driver", async move {
+        driver.run().await;
+    });
+    for fault in faults {
+        let _ = observations.send(Observation::Part(fault)).await;
+    }
+    let worker = Worker {
+        tasks: tasks_in,
+        events,
+        observations: observations.clone(),
+        restarter: Arc::new(Restarter::new(bus.clone())),
+        journal: options.scope.journal(),
+        lines: plan.config.journal.lines,
+        stop: stop.clone(),
+    };
+    supervisor.spawn("worker", worker.run());
+    let context = SourceContext { out: observations, stop: stop.clone(), resync, once: true };
+    for source in plan.sources(&options.scope, &bus, remembered, cursor, None) {
+        supervisor.spawn_source(source, context.clone());
+    }
+    let _ = timeout(LIMIT, async {
+        let _ = snapshots.wait_for(|s| s.ready).await;
+        // Every source has looked; what may be a passing state settles, restarts end.
+        wait_until_quiet(&mut supervisor).await;
+        tokio::time::sleep(SETTLE).await;
+        if options.restart {
+            settle_restarts(&mut snapshots).await;
+        }
+    })
+    .await;
+    let _ = control.send(Control::Stop);
+    wait_for(&mut supervisor, "driver").await;
+    stop_lanes.cancel();
+    let _ = timeout(FLUSH + SETTLE, wait_for(&mut supervisor, "channel ")).await;
+    stop.cancel();
+    if let Some(store) = kept {
+        store.close(Duration::from_secs(5)).await?;
+    }
+    drop(lock);
+    Ok(snapshots.borrow().clone())
+}
+
+/// Until all sources have ended.
+async fn wait_until_quiet(supervisor: &mut Supervisor) {
+    wait_for(supervisor, "source ").await;
+}
+
+async fn wait_for(supervisor: &mut Supervisor, prefix: &str) {
+    while supervisor.running().iter().any(|n| n.starts_with(prefix)) {
+        if supervisor.ended().await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Until no restart is due at once: those that wait for their backoff are for a later round.
+async fn settle_restarts(snapshots: &mut tokio::sync::watch::Receiver<Arc<Snapshot>>) {
+    let _ = snapshots
+        .wait_for(|s| {
+            !s.checks
+                .iter()
+                .filter_map(|c| c.unit.as_ref())
+                .any(|u| u.restarting || u.next_attempt.is_some_and(|at| at.since(s.at) < SETTLE))
+        })
+        .await;
+}
