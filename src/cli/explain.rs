@@ -1,0 +1,190 @@
+//! `keepwell explain CHECK`: why keepwell did or did not act.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::engine::{Human, Severity, Wall, bytes};
+use crate::surfaces::report::{ExplainReport, meaning};
+use crate::surfaces::visible;
+
+use super::client::Client;
+use super::table::{age, held};
+use super::terminal::{self, Look};
+use super::{Global, Hooks};
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// The check, such as unit:nginx.service; nginx alone will do when only one fits
+    check: String,
+    /// JSON instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn explain(
+    global: &Global,
+    args: &ExplainArgs,
+    hooks: &Hooks,
+) -> anyhow::Result<ExitCode> {
+    let report = Client::new(global.socket.as_deref())?.status()?;
+    match report.explain(&args.check) {
+        Ok(explained) if args.json => {
+            terminal::print(&format!("{}\n", serde_json::to_string_pretty(&explained)?))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(explained) => {
+            let look = Look::of_stdout(global.no_color);
+            terminal::print(&render(&explained, (hooks.now)().wall, look))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(near) => anyhow::bail!("{}", unknown(&args.check, &near)),
+    }
+}
+
+fn unknown(asked: &str, near: &[String]) -> String {
+    let asked = visible(asked);
+    if near.is_empty() {
+        format!("no check is called '{asked}'; `keepwell status --all` lists them")
+    } else {
+        let near: Vec<_> = near.iter().map(|n| visible(n)).collect();
+        format!("no check is called '{asked}'; did you mean {}?", near.join(" or "))
+    }
+}
+
+fn render(report: &ExplainReport, now: Wall, look: Look) -> String {
+    let check = &report.check;
+    let mut out = String::new();
+    // Writing to a string cannot fail, here and below.
+    let _ = writeln!(
+        out,
+        "{} is {}: {}",
+        look.bold(&visible(&check.id)),
+        look.paint(check.severity, check.severity.as_str()),
+        visible(&check.summary)
+    );
+    let mut line = |name: &str, text: String| {
+        let _ = writeln!(out, "  {}  {}", look.dim(&format!("{name:<13}")), visible(&text));
+    };
+    line("reason", because(&check.reason));
+    line("since", format!("{} ({} ago)", check.since.readable(), age(check.since, now)));
+    for condition in
+        check.conditions.iter().filter(|c| c.kind != "state" && c.severity != Severity::Healthy)
+    {
+        line(&condition.kind, format!("{}: {}", condition.severity, condition.summary));
+    }
+    for (name, at) in [
+        ("last checked", check.last_check),
+        ("last success", check.last_success),
+        ("last failure", check.last_failure),
+    ] {
+        if let Some(at) = at {
+            line(name, format!("{} ({} ago)", at.readable(), age(at, now)));
+        }
+    }
+    if check.consecutive_failures > 0 {
+        line("failures", format!("{} in a row", check.consecutive_failures));
+    }
+    if let Some(unit) = &check.unit {
+        line("systemd", format!("{}, {} ({})", unit.load, unit.active, unit.sub));
+        let counts = format!(
+            "{} crashes, {} restarts ({} lately); {} attempts by keepwell",
+            unit.crashes, unit.restarts, unit.restarts_in_window, unit.healed
+        );
+        line("counted", counts);
+        line(
+            "healing",
+            if unit.restart {
+                format!("on; step {} of the backoff", unit.step)
+            } else {
+                because("not-configured")
+            },
+        );
+        if let Some(next) = unit.next_attempt {
+            line("next attempt", next.readable());
+        }
+    }
+    for (name, value) in &check.values {
+        line(name, value.map_or_else(|| "not a number".to_owned(), |v| measured(name, v)));
+    }
+    for hold in &report.holds {
+        line("on hold", held(hold));
+    }
+    for alert in &report.alerts {
+        let told = if alert.told.is_empty() { "nobody".to_owned() } else { alert.told.join(", ") };
+        line(
+            "alert",
+            format!(
+                "{} ({}), open since {}, told: {told}",
+                alert.id,
+                alert.kind,
+                alert.opened.readable()
+            ),
+        );
+        for act in &alert.acts {
+            line("", act.clone());
+        }
+    }
+    if !check.decisions.is_empty() {
+        let _ = writeln!(out, "\n{}", look.bold("Decisions, newest last"));
+        for decision in &check.decisions {
+            let text =
+                format!("{}  {} [{}]", decision.at.readable(), decision.text, decision.reason);
+            let _ = writeln!(out, "  {}", visible(&text));
+        }
+    }
+    let lines: Vec<_> = report.alerts.iter().flat_map(|a| &a.lines).collect();
+    if !lines.is_empty() {
+        let _ = writeln!(out, "\n{}", look.bold("Last log lines"));
+        for text in lines {
+            let _ = writeln!(out, "  {}", visible(text));
+        }
+    }
+    out
+}
+
+fn because(reason: &str) -> String {
+    meaning(reason).map_or_else(|| reason.to_owned(), |means| format!("{reason}: {means}"))
+}
+
+/// A value with its unit, which the end of its name says.
+fn measured(name: &str, value: f64) -> String {
+    if name.ends_with("_ratio") {
+        format!("{:.1} %", value * 100.0)
+    } else if name.ends_with("_bytes") {
+        bytes(value as u64)
+    } else if name.ends_with("_seconds") {
+        Human(Duration::from_secs_f64(value.max(0.0))).to_string()
+    } else {
+        format!("{value}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::surfaces::report::{Lines, StatusReport};
+    use crate::surfaces::sample;
+
+    const PIPE: Look = Look { colour: false, width: None };
+
+    #[test]
+    fn golden_explanations() {
+        let report = StatusReport::of(&sample::failing(), "0.1.0", Lines::Shown);
+        let of = |check| render(&report.explain(check).unwrap(), sample::AT, PIPE);
+        insta::assert_snapshot!("explain_failed_unit", of("nginx"));
+        insta::assert_snapshot!("explain_held_unit", of("web@2"));
+        insta::assert_snapshot!("explain_disk", of("disk:/var"));
+    }
+
+    #[test]
+    fn near_misses_are_offered() {
+        assert_eq!(
+            unknown("ngnix", &["unit:nginx.service".to_owned()]),
+            "no check is called 'ngnix'; did you mean unit:nginx.service?"
+        );
+        assert!(unknown("x\u{1b}", &[]).contains("'x\\u{1b}'"));
+    }
+}

@@ -1,0 +1,245 @@
+//! The command line: what can be typed, and exit codes. One file a command. What a command needs
+//! from the running parts of keepwell comes in by [`Hooks`].
+//!
+//! Exit codes: `check` 0 healthy, 1 warning, 2 critical, 3 unknown; every command 3 for a usage
+//! error or when it could not do its work.
+
+mod check;
+pub mod client;
+mod config;
+pub mod doctor;
+mod explain;
+mod findings;
+mod hold;
+pub mod logging;
+mod status;
+mod table;
+mod terminal;
+mod wiring;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::engine::{Now, Snapshot};
+
+pub use config::ConfigCommand;
+pub use doctor::{Finding, Level};
+pub use wiring::HOOKS;
+
+/// What commands need from `app`, which knows how to build the parts.
+#[derive(Clone, Copy)]
+pub struct Hooks {
+    /// Runs the daemon until it is told to stop.
+    pub run: fn(RunArgs) -> anyhow::Result<ExitCode>,
+    /// Looks once at everything, without a daemon.
+    pub round: fn(RoundArgs) -> anyhow::Result<Arc<Snapshot>>,
+    /// Findings of `doctor` that need the configuration, the bus or a channel; those that are not
+    /// known are left out. With the file that `--config` named, and whether `--user` was given.
+    pub findings: fn(Option<PathBuf>, bool) -> Vec<Finding>,
+    /// Carries out `keepwell config ...`, with the file that `--config` named.
+    pub config: fn(ConfigCommand, Option<PathBuf>) -> anyhow::Result<ExitCode>,
+    /// Reads both clocks.
+    pub now: fn() -> Now,
+}
+
+/// What `keepwell run` was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunArgs {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--user`: the user's own systemd.
+    pub user: bool,
+    /// `--socket`: where to listen for the command-line tool.
+    pub socket: Option<PathBuf>,
+}
+
+/// What a round of one's own was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoundArgs {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--user`: the user's own systemd.
+    pub user: bool,
+    /// Tell the channels.
+    pub alert: bool,
+    /// Restart failed services.
+    pub restart: bool,
+    /// Ignore cooldowns.
+    pub force: bool,
+}
+
+/// Keeps a Linux host well: watches its services and resources, restarts what failed, tells you.
+#[derive(Debug, Parser)]
+#[command(
+    name = "keepwell",
+    version,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  keepwell check                     look at this host now
+  keepwell status --watch            follow the running daemon
+  keepwell explain nginx.service     why it did or did not act
+  keepwell hold nginx.service --for 1h
+  keepwell doctor                    what works, what does not, and what to do about it
+
+Exit codes of 'check': 0 healthy, 1 warning, 2 critical, 3 unknown or usage error."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Cmd,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Configuration file [default: /etc/keepwell/keepwell.toml, where it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// What to log: error, warn, info, debug, trace, or per part such as info,keepwell::sources=debug
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// No colours, also on a terminal (as the variable NO_COLOR does)
+    #[arg(long, global = true)]
+    no_color: bool,
+    /// The user's own systemd (systemd --user) instead of the host's
+    #[arg(long, global = true)]
+    pub(crate) user: bool,
+    /// The running daemon's socket [default: where it usually is]
+    #[arg(long, global = true, value_name = "PATH", env = "KEEPWELL_SOCKET")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Cmd {
+    /// Run the daemon (what the systemd unit starts)
+    #[command(after_help = "Examples:
+  keepwell run
+  keepwell --config ./keepwell.toml --log-level debug run")]
+    Run {
+        /// Look once and end, as 'keepwell check' does
+        #[arg(long)]
+        once: bool,
+    },
+    /// Look at this host once; the exit code tells how it is
+    #[command(after_help = "Asks the daemon where one runs, else looks for itself.
+
+Examples:
+  keepwell check
+  keepwell check --json | jq .status
+  keepwell check --alert --restart   from a timer or cron, without the daemon
+
+Exit codes: 0 healthy, 1 warning, 2 critical, 3 unknown or usage error.")]
+    Check(check::CheckArgs),
+    /// Show what the running daemon knows
+    #[command(after_help = "Examples:
+  keepwell status
+  keepwell status --watch
+  keepwell status --json | jq '.checks[] | select(.severity != \"healthy\")'")]
+    Status(status::StatusArgs),
+    /// Say why keepwell did or did not act on a check
+    #[command(after_help = "Examples:
+  keepwell explain unit:nginx.service
+  keepwell explain nginx
+  keepwell explain disk:/var")]
+    Explain(explain::ExplainArgs),
+    /// Stop healing a unit, or all, for a time
+    #[command(after_help = "Alerts still come; only restarts by keepwell stop.
+
+Examples:
+  keepwell hold nginx.service --for 1h
+  keepwell hold all --for 30m --why \"moving the database\"")]
+    Hold(hold::HoldArgs),
+    /// Heal a unit, or all, again
+    #[command(after_help = "Examples:
+  keepwell release nginx.service
+  keepwell release all")]
+    Release(hold::ReleaseArgs),
+    /// Check and show the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Say what works, what does not, and what to do about it
+    #[command(after_help = "Examples:
+  keepwell doctor
+  sudo -u keepwell keepwell doctor   as the daemon's own user")]
+    Doctor,
+}
+
+/// What could not be found out, and usage errors.
+const UNKNOWN: u8 = 3;
+
+/// Parses, logs, runs one command; errors are printed once, with their causes.
+pub fn main(args: impl IntoIterator<Item = OsString>, hooks: &Hooks) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help goes to stdout, mistakes to stderr; when neither can be written, nobody reads.
+            let _ = e.print();
+            return if e.use_stderr() { ExitCode::from(UNKNOWN) } else { ExitCode::SUCCESS };
+        }
+    };
+    let daemon = matches!(cli.command, Cmd::Run { once: false });
+    let log = logging::init(cli.global.log_level.as_deref(), daemon, cli.global.no_color);
+    let result = log.map_err(anyhow::Error::from).and_then(|()| dispatch(cli, hooks));
+    result.unwrap_or_else(|error| {
+        terminal::complain(&format!("{error:#}"));
+        ExitCode::from(UNKNOWN)
+    })
+}
+
+fn dispatch(cli: Cli, hooks: &Hooks) -> anyhow::Result<ExitCode> {
+    let Cli { global, command } = cli;
+    match command {
+        Cmd::Run { once: false } => {
+            let Global { config, user, socket, .. } = global;
+            (hooks.run)(RunArgs { config, user, socket })
+        }
+        Cmd::Run { once: true } => check::check(&global, &check::CheckArgs::default(), hooks),
+        Cmd::Check(args) => check::check(&global, &args, hooks),
+        Cmd::Status(args) => status::status(&global, &args, hooks),
+        Cmd::Explain(args) => explain::explain(&global, &args, hooks),
+        Cmd::Hold(args) => hold::hold(&global, &args),
+        Cmd::Release(args) => hold::release(&global, &args),
+        Cmd::Config { command } => (hooks.config)(command, global.config),
+        Cmd::Doctor => doctor::doctor(&global, hooks),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_tree_is_sound_and_every_command_has_examples() {
+        let mut command = Cli::command();
+        command.clone().debug_assert();
+        assert!(command.render_long_help().to_string().contains("Examples:"));
+        for sub in
+            command.get_subcommands_mut().filter(|c| !["config", "help"].contains(&c.get_name()))
+        {
+            let help = sub.render_help().to_string();
+            assert!(
+                help.contains("Examples:\n  keepwell") || help.contains("Examples:\n  sudo"),
+                "{help}"
+            );
+        }
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_command() {
+        for line in ["keepwell --config x check --json", "keepwell check --json --config x"] {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            assert_eq!(cli.global.config, Some("x".into()));
+            assert!(matches!(cli.command, Cmd::Check(args) if args.json));
+        }
+        assert!(Cli::try_parse_from(["keepwell", "check", "--once"]).is_ok());
+        assert!(Cli::try_parse_from(["keepwell", "chek"]).is_err());
+    }
+}

@@ -1,0 +1,211 @@
+//! The table that `check` and `status` show.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use crate::engine::{Human, Severity, Wall};
+use crate::surfaces::report::{CheckReport, Stamp, StatusReport};
+use crate::surfaces::visible;
+
+use super::terminal::{Look, fit};
+
+/// So many healthy checks are listed when not all are asked for.
+const HEALTHY_SHOWN: usize = 40;
+
+/// The check's name takes at most so many columns while the terminal is narrow.
+const NAME_LIMIT: usize = 36;
+
+/// The whole text. `now` is what ages are counted from; `all` lists every healthy check too.
+pub(super) fn render(report: &StatusReport, now: Wall, look: Look, all: bool) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail, here and below.
+    let _ = writeln!(out, "{}\n", headline(report, look));
+    let mut checks: Vec<&CheckReport> = report.checks.iter().collect();
+    checks.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.id.cmp(&b.id)));
+    let bad = checks.iter().filter(|c| c.severity != Severity::Healthy).count();
+    let hidden = if all { 0 } else { (checks.len() - bad).saturating_sub(HEALTHY_SHOWN) };
+    checks.truncate(checks.len() - hidden);
+    if checks.is_empty() {
+        let text = if report.ready { "Nothing to watch was found." } else { "No checks yet." };
+        let _ = writeln!(out, "{text}");
+    } else {
+        rows(&mut out, &checks, now, look);
+    }
+    if hidden > 0 {
+        let text = format!("and {hidden} healthy checks more (--all lists them)");
+        let _ = writeln!(out, "{}", look.dim(&text));
+    }
+    tail(&mut out, report, now, look);
+    out
+}
+
+fn headline(report: &StatusReport, look: Look) -> String {
+    let host = visible(&report.host);
+    if !report.ready {
+        return format!("{}: not everything has been looked at yet", look.bold(&host));
+    }
+    let counts = report.counts;
+    let word = look.paint(report.status, report.status.as_str());
+    let mut parts = Vec::new();
+    for severity in [Severity::Critical, Severity::Warning, Severity::Unknown, Severity::Healthy] {
+        match counts.get(severity) {
+            0 => {}
+            n => parts.push(format!("{n} {severity}")),
+        }
+    }
+    let parts = if parts.is_empty() { "no checks".to_owned() } else { parts.join(", ") };
+    format!("{} is {word}: {parts}", look.bold(&host))
+}
+
+fn rows(out: &mut String, checks: &[&CheckReport], now: Wall, look: Look) {
+    let lines: Vec<[String; 4]> = checks.iter().map(|c| columns(c, now)).collect();
+    let widest = |i: usize, title: &str| {
+        lines.iter().map(|l| l[i].chars().count()).max().unwrap_or(0).max(title.len())
+    };
+    let titles = ["STATE", "CHECK", "FOR", "WHAT"];
+    let state = widest(0, titles[0]);
+    let mut name = widest(1, titles[1]);
+    let age = widest(2, titles[2]);
+    let mut what = usize::MAX;
+    if let Some(width) = look.width {
+        let rest = width.saturating_sub(state + age + 6);
+        if name + 20 > rest {
+            name = name.min(NAME_LIMIT.min(rest / 2).max(8));
+        }
+        what = rest.saturating_sub(name).max(10);
+    }
+    let head =
+        format!("{:state$}  {:name$}  {:age$}  {}", titles[0], titles[1], titles[2], titles[3]);
+    let _ = writeln!(out, "{}", look.dim(&head));
+    for (check, line) in checks.iter().zip(&lines) {
+        let padded = format!("{:state$}", line[0]);
+        let _ = writeln!(
+            out,
+            "{}  {:name$}  {:age$}  {}",
+            look.paint(check.severity, &padded),
+            fit(&line[1], name),
+            line[2],
+            fit(&line[3], what),
+        );
+    }
+}
+
+fn columns(check: &CheckReport, now: Wall) -> [String; 4] {
+    let mut what = visible(&check.summary).into_owned();
+    if check.severity != Severity::Healthy {
+        let _ = write!(what, " [{}]", visible(&check.reason));
+    }
+    if let Some(next) = check.unit.as_ref().and_then(|u| u.next_attempt)
+        && next.0 > now
+    {
+        let _ = write!(
+            what,
+            "; restart in {}",
+            Human(Duration::from_secs(next.0.since(now).as_secs()))
+        );
+    }
+    [
+        check.severity.as_str().to_owned(),
+        visible(&check.id).into_owned(),
+        age(check.since, now),
+        what,
+    ]
+}
+
+/// How long ago, in whole seconds.
+pub(super) fn age(then: Stamp, now: Wall) -> String {
+    Human(Duration::from_secs(now.since(then.0).as_secs())).to_string()
+}
+
+fn tail(out: &mut String, report: &StatusReport, now: Wall, look: Look) {
+    if !report.alerts.is_empty() {
+        let _ = writeln!(out, "\n{}", look.bold("Open alerts"));
+        for alert in &report.alerts {
+            let told = if alert.told.is_empty() {
+                "nobody has been told".to_owned()
+            } else {
+                format!("told: {}", alert.told.join(", "))
+            };
+            let line = format!(
+                "{} {} ({}), open for {}, {}",
+                alert.id,
+                alert.check,
+                alert.kind,
+                age(alert.opened, now),
+                told
+            );
+            let _ = writeln!(out, "  {}", limited(&visible(&line), look));
+        }
+    }
+    if !report.holds.is_empty() {
+        let _ = writeln!(out, "\n{}", look.bold("On hold"));
+        for hold in &report.holds {
+            let _ = writeln!(out, "  {}", limited(&held(hold), look));
+        }
+    }
+}
+
+/// `all units until …, by root (uid 0): migration`.
+pub(super) fn held(hold: &crate::surfaces::report::HoldReport) -> String {
+    let what = hold.unit.as_deref().unwrap_or("all units");
+    let why = hold.why.as_ref().map(|w| format!(": {w}")).unwrap_or_default();
+    visible(&format!("{what} until {}, by {}{why}", hold.until.readable(), hold.actor)).into_owned()
+}
+
+fn limited(text: &str, look: Look) -> String {
+    look.width.map_or_else(|| text.to_owned(), |w| fit(text, w.saturating_sub(2)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Snapshot;
+    use crate::surfaces::report::Lines;
+    use crate::surfaces::sample;
+
+    const PIPE: Look = Look { colour: false, width: None };
+
+    fn drawn(snapshot: &Snapshot, look: Look) -> String {
+        render(&StatusReport::of(snapshot, "0.1.0", Lines::Shown), sample::AT, look, false)
+    }
+
+    #[test]
+    fn golden_tables() {
+        insta::assert_snapshot!("healthy", drawn(&sample::healthy(), PIPE));
+        insta::assert_snapshot!("failing", drawn(&sample::failing(), PIPE));
+        insta::assert_snapshot!(
+            "before_the_first_round",
+            drawn(&sample::before_first_round(), PIPE)
+        );
+        insta::assert_snapshot!("no_checks", drawn(&sample::snapshot(Vec::new()), PIPE));
+        let narrow = Look { colour: false, width: Some(60) };
+        insta::assert_snapshot!("narrow", drawn(&sample::failing(), narrow));
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        for width in [40, 60, 80, 120] {
+            let text = drawn(&sample::failing(), Look { colour: false, width: Some(width) });
+            for line in text.lines().skip(1) {
+                assert!(line.chars().count() <= width.max(44), "{width}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn colours_come_only_where_wanted_and_names_bring_none() {
+        let coloured = drawn(&sample::failing(), Look { colour: true, width: None });
+        assert!(coloured.contains("\u{1b}[1;31mcritical\u{1b}[0m"));
+        let hostile = drawn(&sample::hostile(), PIPE);
+        assert!(!hostile.chars().any(|c| c.is_control() && c != '\n'), "{hostile:?}");
+        assert!(hostile.contains("\\u{1b}[2J"), "{hostile}");
+    }
+
+    #[test]
+    fn many_healthy_checks_are_counted_and_not_listed() {
+        let report = StatusReport::of(&sample::many(1000), "1", Lines::Shown);
+        let text = render(&report, sample::AT, PIPE, false);
+        assert!(text.contains("and 626 healthy checks more"), "{text}");
+        assert!(render(&report, sample::AT, PIPE, true).contains("w0999.service"));
+    }
+}
