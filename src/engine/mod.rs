@@ -336,11 +336,27 @@ impl Engine {
             return;
         }
         let name = seen.name.clone();
+        self.pattern_matched(&name);
         let unit = self.units.entry(name.clone()).or_insert_with_key(Unit::new);
         unit.observe(seen, &mut self.desk);
         if unit.is_forgettable(&self.desk) {
             self.desk.drop_check(&CheckId::unit(name.clone()), "the unit is gone");
             self.units.remove(&name);
+        }
+    }
+
+    /// A glob that matched nothing so far is shown as such; what it matches takes its place.
+    fn pattern_matched(&mut self, name: &str) {
+        let globs = self.desk.rules.units.iter().map(|r| &r.pattern);
+        let matched =
+            globs.filter(|p| p.exact().is_none() && p.as_str() != name && p.matches(name));
+        let shown: Vec<Arc<str>> = matched
+            .map(|p| Arc::from(p.as_str()))
+            .filter(|glob: &Arc<str>| self.units.contains_key(glob))
+            .collect();
+        for glob in shown {
+            self.units.remove(&glob);
+            self.desk.drop_check(&CheckId::unit(glob), "a unit matches the pattern now");
         }
     }
 
@@ -546,5 +562,32 @@ impl Engine {
 fn on(units: &mut BTreeMap<Arc<str>, Unit>, name: &str, f: impl FnOnce(&mut Unit)) {
     if let Some(unit) = units.get_mut(name) {
         f(unit);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use observation::{ActiveState, LoadState};
+    use rules::{UnitPattern, UnitRule};
+
+    #[test]
+    fn a_pattern_without_a_match_gives_way_to_its_first_match() {
+        let pattern = UnitPattern::try_new("web@*.service").unwrap();
+        let rules = Rules { units: vec![UnitRule::new(pattern)], ..Rules::default() };
+        let now = Now { boot: Boot(1_000_000), wall: Wall(1_000_000) };
+        let boot: Arc<str> = "boot".into();
+        let (mut engine, _) = Engine::new(rules, Saved::default(), boot, Mode::default(), now);
+        let mut see = |name: &str, load, active| {
+            let seen = UnitSeen { name: name.into(), load, active, ..UnitSeen::default() };
+            engine.step(Event::Observed(Observation::Unit(Box::new(seen))), now);
+            let checks = engine.snapshot(now).checks;
+            let units = checks.iter().filter(|c| c.id.kind == CheckKind::Unit);
+            units.map(|c| format!("{} {}", c.id, c.reason)).collect::<Vec<_>>()
+        };
+        let none = see("web@*.service", LoadState::NotFound, ActiveState::Inactive);
+        assert_eq!(none, ["unit:web@*.service no-match"]);
+        let one = see("web@1.service", LoadState::Loaded, ActiveState::Active);
+        assert_eq!(one, ["unit:web@1.service running"]);
     }
 }
