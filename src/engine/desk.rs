@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::alert::AlertKey;
-use super::book::{Book, Pen, Told};
-use super::event::{Decision, Effect, Step};
-use super::observation::ManagerSeen;
-use super::rules::Rules;
+use super::alert::{AlertKey, Notice, NoticeKind};
+use super::book::{Book, Pen};
+use super::event::{Actor, Decision, Effect, Step};
+use super::quiet::Quiet;
+use super::rules::{Confirm, Rules};
 use super::saved::{Change, Hold};
 use super::time::{Boot, Now, Wall};
 use super::timers::{Timer, Timers};
 use super::view::{CheckView, ConditionView, UnitView, Value};
-use super::words::{AlertKind, CheckId, Reason, Severity, Verdict};
+use super::words::{AlertKind, CheckId, CheckKind, Reason, Severity, Verdict};
 
 /// Decisions remembered per check.
 const DECISIONS: usize = 8;
@@ -30,8 +30,29 @@ pub(super) struct Lasting {
     pub(super) show: bool,
     /// The message waits for journal lines.
     pub(super) await_lines: bool,
+    /// Found so that many times in a row (0 is once).
+    pub(super) failures: u32,
+    pub(super) successes: u32,
     /// One moment says nothing about it, also not to a one-shot check.
     pub(super) needs_time: bool,
+}
+
+impl Lasting {
+    /// As the configuration has it.
+    pub(super) fn confirmed(confirm: Confirm) -> Self {
+        Self {
+            bad: confirm.lasting,
+            good: confirm.recovery,
+            failures: confirm.failures,
+            successes: confirm.successes,
+            ..Self::default()
+        }
+    }
+
+    /// How many times in a row it must be found so.
+    fn times(&self, bad: bool) -> u32 {
+        if bad { self.failures } else { self.successes }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -43,6 +64,9 @@ struct Condition {
     standing: Verdict,
     /// Since when `verdict` says otherwise than `standing`.
     turning: Option<Boot>,
+    /// Times in a row that it was found bad, or good; what is unknown counts for neither.
+    streak: u32,
+    streak_bad: bool,
 }
 
 /// What all checks have.
@@ -70,7 +94,7 @@ pub(super) struct Desk {
     pub(super) book: Book,
     pub(super) timers: Timers,
     pub(super) holds: Vec<Hold>,
-    pub(super) manager: ManagerSeen,
+    pub(super) quiet: Quiet,
     pub(super) out: Step,
     pub(super) now: Now,
     /// Ignore cooldowns and waits (`check --force`).
@@ -81,6 +105,10 @@ pub(super) struct Desk {
     pub(super) blind_gap: bool,
     /// All expected sources have completed a round.
     pub(super) ready: bool,
+    /// People are told from then on, also when the first round is not over.
+    pub(super) patience: Boot,
+    /// Restarts by keepwell since the last report.
+    pub(super) restarts: u32,
 }
 
 impl Desk {
@@ -94,11 +122,16 @@ impl Desk {
     ) {
         if self.eager && !lasting.needs_time {
             // A one-shot check does not stay to see whether it lasts.
-            (lasting.bad, lasting.good) = (Duration::ZERO, Duration::ZERO);
+            let await_lines = lasting.await_lines;
+            lasting = Lasting { await_lines, ..Lasting::default() };
         }
         let now = self.now;
         let key = AlertKey { check: id.clone(), kind };
         let open = self.book.is_open(&key);
+        let flapping = self.book.is_flapping(&key);
+        if flapping && !self.eager {
+            lasting.good = lasting.good.max(self.rules.alerts.flapping.calm);
+        }
         let check = self.checks.entry(id.clone()).or_default();
         let timer = Timer::Condition(id.clone(), kind);
         let first = !check.conditions.contains_key(&kind);
@@ -107,15 +140,24 @@ impl Desk {
             lasting,
             standing: verdict.clone(),
             turning: None,
+            streak: 0,
+            streak_bad: verdict.severity.alerts(),
         });
         condition.lasting = lasting;
         let bad = verdict.severity.alerts();
+        if verdict.severity != Severity::Unknown {
+            let as_before = condition.streak_bad == bad;
+            condition.streak = if as_before { condition.streak.saturating_add(1) } else { 1 };
+            condition.streak_bad = bad;
+        }
         // Unknown says nothing about good or bad: the alert stays as it is.
         let turns = match verdict.severity {
             Severity::Unknown => false,
             _ => bad != open,
         };
         let wait = if bad { lasting.bad } else { lasting.good };
+        let unknown = verdict.severity == Severity::Unknown;
+        let too_few = condition.streak < lasting.times(bad);
         // A measured value that moves is no news; that it is judged otherwise is, and what is bad
         // from the start.
         let changed = (first && bad)
@@ -123,14 +165,19 @@ impl Desk {
                 != (verdict.severity, verdict.reason);
         let was_turning_bad = condition.turning.is_some() && condition.verdict.severity.alerts();
         condition.verdict = verdict;
-        if turns && !wait.is_zero() {
+        if turns && (!wait.is_zero() || too_few) {
             let since = match condition.turning {
                 Some(since) if was_turning_bad == bad => since,
                 _ => now.boot,
             };
             condition.turning = Some(since);
-            if now.boot.since(since) < wait {
-                self.timers.set(timer, since.after(wait));
+            let too_short = now.boot.since(since) < wait;
+            if too_short || too_few {
+                if too_short {
+                    self.timers.set(timer, since.after(wait));
+                } else {
+                    self.timers.clear(&timer); // The next look decides.
+                }
                 if bad && !open {
                     condition.standing = if lasting.show {
                         condition.verdict.clone()
@@ -140,12 +187,21 @@ impl Desk {
                     };
                 } else if !bad && condition.standing.severity.alerts() {
                     let text = format!("{}, and must stay so", condition.verdict.summary);
-                    condition.standing =
-                        Verdict::new(condition.standing.severity, Reason::Verifying, text);
+                    condition.standing = if flapping {
+                        Verdict::new(Severity::Warning, Reason::Flapping, text)
+                    } else {
+                        Verdict::new(condition.standing.severity, Reason::Verifying, text)
+                    };
+                }
+                if open && !bad {
+                    self.with_book(|book, pen| book.recovering(&key, true, pen));
                 }
                 self.settle_check(id, changed);
                 return;
             }
+        }
+        if open && !unknown {
+            self.with_book(|book, pen| book.recovering(&key, false, pen));
         }
         self.timers.clear(&timer);
         self.conclude(id, kind, changed);
@@ -163,21 +219,20 @@ impl Desk {
         condition.standing = condition.verdict.clone();
         let verdict = condition.verdict.clone();
         let await_lines = condition.lasting.await_lines;
-        let (book, mut pen) = self.book_and_pen();
-        let told = if verdict.severity.alerts() {
-            book.bad(&key, &verdict, await_lines, &mut pen)
-        } else if verdict.severity == Severity::Unknown {
-            Told::Nothing
-        } else {
-            book.good(&key, &verdict, &mut pen)
-        };
-        self.note_told(id, told);
+        self.with_book(|book, pen| {
+            if verdict.severity.alerts() {
+                book.bad(&key, &verdict, await_lines, pen);
+            } else if verdict.severity != Severity::Unknown {
+                book.good(&key, &verdict, pen);
+            }
+        });
         self.settle_check(id, changed);
     }
 
     /// A timer of a condition fired: it has lasted.
     pub(super) fn lasted(&mut self, id: &CheckId, kind: AlertKind) {
-        if self.checks.get(id).is_some_and(|c| c.conditions.contains_key(&kind)) {
+        let condition = self.checks.get(id).and_then(|c| c.conditions.get(&kind));
+        if condition.is_some_and(|c| c.streak >= c.lasting.times(c.verdict.severity.alerts())) {
             self.conclude(id, kind, false);
         }
     }
@@ -191,6 +246,7 @@ impl Desk {
         };
         let (severity, reason, text) = (worst.severity, worst.reason, worst.summary.clone());
         let first = check.last_check.is_none();
+        let was_well = check.severity == Severity::Healthy;
         if first || severity != check.severity {
             check.since = now;
         }
@@ -199,6 +255,9 @@ impl Desk {
         self.out.dirty = true;
         // What is well from the start is no news; everything else that changed is.
         if changed && !(first && severity == Severity::Healthy) {
+            if reason == Reason::Running && was_well && !first {
+                self.notice(id, NoticeKind::Started, &text);
+            }
             self.decide(id, reason, text);
         }
     }
@@ -215,7 +274,7 @@ impl Desk {
             check: id.clone(),
             severity: check.severity,
             reason,
-            text,
+            text: text.clone(),
         };
         if check.decisions.len() == DECISIONS {
             check.decisions.pop_front();
@@ -224,65 +283,92 @@ impl Desk {
         check.view = None;
         self.out.dirty = true;
         self.out.effects.push(Effect::Log(decision));
+        let event = match reason {
+            Reason::StoppedByOperator => NoticeKind::Stopped,
+            Reason::RestartScheduled => NoticeKind::Restarting,
+            Reason::RestartDone => NoticeKind::Restarted,
+            Reason::Restored => NoticeKind::Restored,
+            _ => return,
+        };
+        self.notice(id, event, &text);
     }
 
-    fn note_told(&mut self, id: &CheckId, told: Told) {
-        match told {
-            Told::Nothing => {}
-            Told::Yes => self.decide(id, Reason::Told, "notification handed to its channels"),
-            Told::No(Reason::Cooldown) => {
-                self.decide(id, Reason::Cooldown, "told a short while ago; repeats are muted");
+    /// Lets the book do something, and logs what it decided.
+    pub(super) fn with_book<T>(&mut self, f: impl FnOnce(&mut Book, &mut Pen<'_>) -> T) -> T {
+        let mut pen = Pen {
+            rules: &self.rules,
+            labels: &self.labels,
+            timers: &mut self.timers,
+            effects: &mut self.out.effects,
+            changes: &mut self.out.changes,
+            quiet: &mut self.quiet,
+            log: Vec::new(),
+            now: self.now,
+            force: self.force,
+            eager: self.eager,
+            ready: self.ready || (!self.eager && self.now.boot >= self.patience),
+            patience: (!self.eager).then_some(self.patience),
+        };
+        let result = f(&mut self.book, &mut pen);
+        let log = pen.log;
+        self.out.dirty = true;
+        for (check, reason, text) in log {
+            if self.checks.contains_key(&check) {
+                self.decide(&check, reason, text);
+            } else {
+                // An alert of a former run whose check has not been seen yet, or is gone.
+                let (at, severity) = (self.now.wall, Severity::Unknown);
+                let decision = Decision { at, check, severity, reason, text };
+                self.out.effects.push(Effect::Log(decision));
             }
-            Told::No(reason) => self.decide(id, reason, reason.meaning()),
         }
-    }
-
-    /// The book, and what it works with.
-    pub(super) fn book_and_pen(&mut self) -> (&mut Book, Pen<'_>) {
-        (
-            &mut self.book,
-            Pen {
-                rules: &self.rules,
-                labels: &self.labels,
-                timers: &mut self.timers,
-                effects: &mut self.out.effects,
-                changes: &mut self.out.changes,
-                now: self.now,
-                force: self.force,
-            },
-        )
-    }
-
-    /// An alert that waited to be told is due.
-    pub(super) fn tell_due(&mut self, id: &CheckId, kind: AlertKind) {
-        let key = AlertKey { check: id.clone(), kind };
-        let (book, mut pen) = self.book_and_pen();
-        let told = book.tell(&key, &mut pen);
-        self.note_told(id, told);
+        result
     }
 
     /// Journal lines have come for a check.
     pub(super) fn lines(&mut self, id: &CheckId, kind: AlertKind, lines: Vec<String>) {
         let key = AlertKey { check: id.clone(), kind };
-        let (book, mut pen) = self.book_and_pen();
-        let told = book.lines(&key, lines, &mut pen);
-        self.note_told(id, told);
+        self.with_book(|book, pen| book.lines(&key, lines, pen));
     }
 
     /// keepwell did something about a check: it is logged, and goes into the next message.
     pub(super) fn act(&mut self, id: &CheckId, reason: Reason, text: &str) {
+        self.act_by(id, None, reason, text);
+    }
+
+    /// The same, by a person.
+    pub(super) fn act_by(&mut self, id: &CheckId, by: Option<Actor>, reason: Reason, text: &str) {
+        let key = state_of(id);
+        self.with_book(|book, pen| book.act(&key, by, text, pen));
         self.decide(id, reason, text);
-        let key = AlertKey { check: id.clone(), kind: AlertKind::State };
-        let (book, mut pen) = self.book_and_pen();
-        book.act(&key, text, &mut pen);
+    }
+
+    /// What keepwell will do next about a check that is down.
+    pub(super) fn next(&mut self, id: &CheckId, text: impl Into<Option<String>>) {
+        let (key, text) = (state_of(id), text.into());
+        self.with_book(|book, pen| book.next(&key, text, pen));
     }
 
     /// keepwell gave up on a check.
     pub(super) fn gave_up(&mut self, id: &CheckId, text: &str) {
         self.act(id, Reason::GaveUp, text);
-        let key = AlertKey { check: id.clone(), kind: AlertKind::State };
-        let (book, mut pen) = self.book_and_pen();
-        book.gave_up(&key, &mut pen);
+        let key = state_of(id);
+        self.with_book(|book, pen| book.gave_up(&key, pen));
+    }
+
+    /// Something happened to a named unit that is no alert.
+    fn notice(&mut self, id: &CheckId, event: NoticeKind, text: &str) {
+        if id.kind != CheckKind::Unit || self.rules.unit(&id.name).is_none() {
+            return;
+        }
+        let notice = Notice { at: self.now.wall, check: id.clone(), event, text: text.to_owned() };
+        let key = state_of(id);
+        self.with_book(|book, pen| {
+            // In the story of an open alert it is a part of that.
+            if event != NoticeKind::Restarted || !book.restarted(&key, pen) {
+                book.notice(&notice, pen);
+            }
+        });
     }
 
     /// A check is no longer looked at: its alerts end.
@@ -291,8 +377,7 @@ impl Desk {
             self.timers.clear(&Timer::Condition(id.clone(), *kind));
             let key = AlertKey { check: id.clone(), kind: *kind };
             let verdict = Verdict::new(Severity::Healthy, Reason::NoLongerWatched, why);
-            let (book, mut pen) = self.book_and_pen();
-            book.good(&key, &verdict, &mut pen);
+            self.with_book(|book, pen| book.good(&key, &verdict, pen));
         }
         if self.checks.remove(id).is_some() {
             self.out.dirty = true;
@@ -345,6 +430,10 @@ impl Desk {
     pub(super) fn keep(&mut self, change: Change) {
         self.out.changes.push(change);
     }
+}
+
+fn state_of(id: &CheckId) -> AlertKey {
+    AlertKey { check: id.clone(), kind: AlertKind::State }
 }
 
 /// Of several that are equally bad the first counts: what the check itself is comes before its past.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::alert::Notification;
+use super::matcher::Matcher;
 use super::observation::{Invocation, Observation, Part};
 use super::saved::Change;
 use super::time::{Boot, Wall};
@@ -33,15 +34,29 @@ pub enum Outcome {
         /// How.
         result: RestartResult,
     },
-    /// A channel has taken a message for good, or has given it up.
+    /// A channel has tried to deliver a message.
     Delivery {
         /// The channel.
         channel: Arc<str>,
         /// [`Notification::id`].
-        id: String,
-        /// Whether it was delivered.
-        delivered: bool,
+        id: Arc<str>,
+        /// How it went.
+        result: Delivery,
     },
+}
+
+/// How a try to deliver a message went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delivery {
+    /// The receiver has it.
+    Delivered,
+    /// Not this time; it will be tried again. Why.
+    Failed(String),
+    /// This message will never be taken, and is given up. Why.
+    Refused(String),
+    /// The channel takes no message any more until the configuration is loaded again; this one
+    /// waits. Why.
+    Stopped(String),
 }
 
 /// How a restart ended.
@@ -49,8 +64,10 @@ pub enum Outcome {
 pub enum RestartResult {
     /// systemd's job is done; whether the unit stays up is for the engine to see.
     Done,
-    /// The job ended otherwise (`failed`, `timeout`, `canceled`, `dependency`, `skipped`...), or
-    /// the call failed: what, in systemd's words.
+    /// systemd's job ended otherwise (`failed`, `timeout`, `canceled`, `dependency`, `skipped`...).
+    /// The unit's former failure has been reset, so that it may merely be inactive now.
+    JobFailed(String),
+    /// There was no job: the call failed. What, in systemd's words.
     Failed(String),
     /// keepwell may not restart it: what refused, and the remedy.
     Denied(String),
@@ -89,6 +106,39 @@ pub enum Act {
         /// The unit, or all.
         unit: Option<Arc<str>>,
     },
+    /// Look after an alert: no reminders, no escalation.
+    Acknowledge {
+        /// Its id.
+        alert: Arc<str>,
+        /// For how long from now; `None`: until its end.
+        lasts: Option<std::time::Duration>,
+        /// Why, in the person's words.
+        why: Option<String>,
+    },
+    /// Take that back.
+    Unacknowledge {
+        /// Its id.
+        alert: Arc<str>,
+    },
+    /// Send no messages of what matches, for a time.
+    Silence {
+        /// Of which alerts.
+        matcher: Matcher,
+        /// For how long from now.
+        lasts: std::time::Duration,
+        /// Why, in the person's words.
+        why: Option<String>,
+    },
+    /// End a silence.
+    Unsilence {
+        /// Its id.
+        id: Arc<str>,
+    },
+    /// Restart a unit that is down, now.
+    Restart {
+        /// The unit.
+        unit: Arc<str>,
+    },
 }
 
 /// Something to do. Effects are released only when the step's changes are stored.
@@ -102,6 +152,8 @@ pub enum Effect {
         invocation: Option<Invocation>,
         /// The how manyth attempt since it was last stable, from 1.
         attempt: u32,
+        /// Also when it is merely inactive.
+        allow_inactive: bool,
     },
     /// Read the last journal lines of a run, and send [`Observation::Excerpt`].
     FetchLog {
@@ -112,6 +164,8 @@ pub enum Effect {
     },
     /// Tell people. Durable before it is released.
     Notify(Notification),
+    /// See whether a package manager is at work, and send [`Observation::Packages`].
+    LookAtPackages,
     /// Look again now: a resync of units and a sampling of all else.
     Resync,
     /// Write a decision to the log.

@@ -13,6 +13,9 @@ use super::words::{AlertKind, CheckId, CheckKind, Reason, Severity, Verdict};
 /// How long the bus may be away before it is told: a restart of dbus-daemon is over in less.
 const BUS_PATIENCE: Duration = Duration::from_secs(10);
 
+/// What the names of such checks begin with.
+pub(super) const CHANNEL: &str = "channel-";
+
 /// What is remembered of a heartbeat: its age is the boot time since its mtime last changed, so
 /// that a clock that jumps raises no alarm.
 #[derive(Debug, Clone, Copy)]
@@ -81,7 +84,7 @@ impl Heartbeats {
                 (Verdict::new(Severity::Unknown, Reason::Unreadable, why.clone()), Vec::new())
             }
         };
-        desk.rule_on(&id, AlertKind::State, verdict, Lasting::default());
+        desk.rule_on(&id, AlertKind::State, verdict, Lasting::confirmed(rule.confirm));
         desk.values(&id, values);
     }
 }
@@ -102,6 +105,11 @@ fn age(beat: &mut Option<Beat>, mtime: Wall, now: Now) -> Duration {
     };
     known.looked = now.boot;
     known.age + now.boot.since(known.seen)
+}
+
+/// Whether a check is about one of the channels.
+pub(super) fn is_channel(check: &CheckId) -> bool {
+    check.kind == CheckKind::Agent && check.name.starts_with(CHANNEL)
 }
 
 /// How one of keepwell's own parts is.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alert::AlertKey;
 use super::desk::{Desk, Lasting};
 use super::observation::{Amount, DiskSeen, DiskUsage, HostSeen};
 use super::rules::Levels;
@@ -161,6 +162,10 @@ impl Host {
     /// The boot before this one did not end in an orderly way.
     pub(super) fn rebooted(&self, unexpectedly: bool, desk: &mut Desk) {
         let id = CheckId::new(CheckKind::Host, "reboot");
+        still_news(&CheckId::new(CheckKind::Host, "oom-kill"), "oom-kill", OOM_NEWS, desk);
+        if !unexpectedly && still_news(&id, "reboot", REBOOT_NEWS, desk) {
+            return;
+        }
         if unexpectedly {
             let text = "the host restarted without an orderly shutdown; see: journalctl -b -1 -e";
             news(&id, "reboot", Reason::UnexpectedReboot, text.into(), REBOOT_NEWS, desk);
@@ -188,6 +193,21 @@ fn news(
     desk.timers.set(Timer::News(which), desk.now.boot.after(lasts));
 }
 
+/// What was news when keepwell last ran stays so for as long as it would have.
+fn still_news(id: &CheckId, which: &'static str, lasts: Duration, desk: &mut Desk) -> bool {
+    let key = AlertKey { check: id.clone(), kind: AlertKind::State };
+    let found = desk.book.records().find(|r| r.key == key);
+    let Some((record, left)) = found.and_then(|record| {
+        let gone = desk.now.wall.since(record.opened);
+        Some((record, lasts.checked_sub(gone)?))
+    }) else {
+        return false;
+    };
+    let (reason, text) = (record.reason, record.summary.clone());
+    news(id, which, reason, text, left, desk);
+    true
+}
+
 fn no_news(id: &CheckId, desk: &mut Desk) {
     let reason = Reason::NothingUnusual;
     let verdict = Verdict::new(Severity::Healthy, reason, reason.meaning());
@@ -209,12 +229,8 @@ fn gauge(kind: CheckKind, name: &str, now: f64, text: String, values: Vec<Value>
         },
     };
     let id = CheckId::new(kind, name);
-    let lasting = Lasting {
-        bad: levels.lasting(),
-        good: levels.lasting(),
-        needs_time: kind == CheckKind::Cpu,
-        ..Lasting::default()
-    };
+    let lasting =
+        Lasting { needs_time: kind == CheckKind::Cpu, ..Lasting::confirmed(levels.confirm()) };
     let severity = level(now, levels, desk.severity(&id));
     let verdict = match severity {
         Severity::Critical | Severity::Warning => {
@@ -301,10 +317,11 @@ pub fn bytes(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::rules::Confirm;
 
     #[test]
     fn a_level_is_left_only_with_a_margin() {
-        let levels = Levels::try_new(Some(0.8), Some(0.9), Duration::ZERO).unwrap();
+        let levels = Levels::try_new(Some(0.8), Some(0.9), Confirm::default()).unwrap();
         let steps = [0.80, 0.81, 0.91, 0.89, 0.87, 0.79, 0.77];
         let mut at = Severity::Healthy;
         let path: Vec<Severity> = steps

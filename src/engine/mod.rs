@@ -8,16 +8,24 @@
 //! | `files` | heartbeats and keepwell's own parts |
 //! | `desk` | when a condition has lasted long enough to count |
 //! | `book` | which alerts are open and who is told |
+//! | `quiet` | when everything waits by itself: boot, shutdown, sleep, reload, packages |
+//! | `report` | the periodic report |
+//! | `commands` | what follows from acts of people |
 //!
 //! The other files are words: what comes in, what goes out, what is kept, what is shown.
 
 pub mod alert;
 mod book;
+pub mod calendar;
+mod commands;
 mod desk;
 pub mod event;
 mod files;
 mod host;
+pub mod matcher;
 pub mod observation;
+mod quiet;
+mod report;
 pub mod rules;
 pub mod saved;
 pub mod time;
@@ -29,9 +37,12 @@ pub mod words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub use alert::{AlertKey, AlertRecord, Happening, Notification};
-pub use event::{Act, Actor, Command, Decision, Effect, Event, Outcome, RestartResult, Step};
+pub use alert::{AlertKey, AlertRecord, Gist, Happening, Notification};
+pub use event::{
+    Act, Actor, Command, Decision, Delivery, Effect, Event, Outcome, RestartResult, Step,
+};
 pub use host::bytes;
+pub use matcher::Matcher;
 pub use observation::Observation;
 pub use rules::Rules;
 pub use saved::{Change, Saved};
@@ -41,11 +52,15 @@ pub use words::{AlertKind, CheckId, CheckKind, Reason, Severity, Verdict};
 
 use book::Book;
 use desk::{Desk, Lasting};
-use observation::{ManagerSeen, Part, PartState, Round, SourceKind, UnitSeen};
-use saved::{AgentRecord, CountRecord, Hold};
+use observation::{Part, PartState, Round, SourceKind, UnitSeen};
+use quiet::Quiet;
+use saved::{AgentRecord, CountRecord};
 use timers::{Timer, Timers};
 use unit::Unit;
-use view::Value;
+use view::{MaintenanceView, Value};
+
+/// After this people are told what is known, also when something could not be looked at yet.
+const FIRST_ROUND: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// How this run of the engine is to behave.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +89,7 @@ pub struct Engine {
     agent: AgentRecord,
     generation: u64,
     started: Wall,
+    report_due: Wall,
 }
 
 impl Engine {
@@ -94,6 +110,13 @@ impl Engine {
             .filter_map(|a| a.id.strip_prefix('a')?.parse::<u64>().ok())
             .map(|n| n + 1)
             .fold(next_alert, u64::max);
+        let mut saved = saved;
+        let next_alert = saved
+            .silences
+            .iter()
+            .filter_map(|s| s.id.strip_prefix('s')?.parse::<u64>().ok())
+            .map(|n| n + 1)
+            .fold(next_alert, u64::max);
         let unexpected =
             saved.agent.as_ref().is_some_and(|a| a.boot_id != boot_id && !a.clean_stop);
         let agent = AgentRecord {
@@ -101,6 +124,7 @@ impl Engine {
             clean_stop: false,
             next_alert,
             settled: !first_start,
+            reported: saved.agent.as_ref().and_then(|a| a.reported.clone()),
         };
         let labels = Arc::new(rules.labels.clone());
         let desk = Desk {
@@ -108,16 +132,18 @@ impl Engine {
             labels,
             boot_id,
             checks: BTreeMap::new(),
-            book: Book::load(saved.alerts, next_alert, first_start),
+            book: Book::load(&mut saved, next_alert, first_start, now),
             timers: Timers::default(),
             holds: saved.holds,
-            manager: ManagerSeen::default(),
+            quiet: Quiet::default(),
             out: Step::default(),
             now,
             force: mode.force,
             eager: mode.eager,
             blind_gap: true,
             ready: false,
+            patience: now.boot.after(FIRST_ROUND),
+            restarts: 0,
         };
         let mut restarts = saved.restarts;
         let mut units: BTreeMap<Arc<str>, Unit> = saved
@@ -141,6 +167,7 @@ impl Engine {
             agent,
             generation: 0,
             started: now.wall,
+            report_due: now.wall,
         };
         for unit in engine.units.values_mut() {
             unit.rearm(&mut engine.desk);
@@ -151,8 +178,11 @@ impl Engine {
                 unit.expect_quiet(&mut engine.desk);
             }
         }
-        let Desk { book, rules, timers, .. } = &mut engine.desk;
-        book.rearm(rules, timers, now);
+        engine.desk.with_book(|book, pen| {
+            book.reconsider(pen);
+            book.arm_silences(pen);
+        });
+        engine.arm_report();
         engine.host.rebooted(unexpected, &mut engine.desk);
         engine.arm_hold();
         engine.desk.keep(Change::Agent(engine.agent.clone()));
@@ -190,11 +220,24 @@ impl Engine {
             self.desk.drop_check(&CheckId::unit(name.clone()), why);
             self.desk.keep(Change::RestartGone(name));
         }
+        let no_heartbeats = self.desk.rules.heartbeats.is_empty();
+        if no_heartbeats {
+            self.heartbeats = files::Heartbeats::default();
+        }
+        let checks: Vec<CheckId> = self.desk.checks.keys().cloned().collect();
+        for id in &checks {
+            let channel_gone = files::is_channel(id) && !self.desk.rules.is_channel(id);
+            if channel_gone || no_heartbeats && id.kind == CheckKind::Heartbeat {
+                self.desk.drop_check(id, Reason::NoLongerWatched.meaning());
+            }
+        }
         for unit in self.units.values_mut() {
             unit.consider(&mut self.desk);
             unit.replan(&mut self.desk);
             self.desk.touch(unit.id());
         }
+        self.desk.with_book(|book, pen| book.reconsider(pen));
+        self.arm_report();
         self.desk.out.dirty = true;
         self.fire();
         self.finish()
@@ -204,7 +247,17 @@ impl Engine {
     pub fn stopping(&mut self, now: Now) -> Step {
         self.desk.now = now;
         self.agent.clean_stop = true;
+        if self.agent.reported.is_some() {
+            self.agent.reported = Some(self.reported());
+        }
         self.desk.keep(Change::Agent(self.agent.clone()));
+        if self.mode.eager {
+            // A one-shot check does not come back soon to tell what it has found.
+            self.desk.quiet.no_answer();
+            self.desk.ready = true;
+            self.desk.with_book(Book::hurry);
+            self.fire();
+        }
         self.finish()
     }
 
@@ -235,9 +288,7 @@ impl Engine {
             .collect();
         let ready = self.desk.ready;
         let worst = checks.iter().map(|c| c.severity).max().unwrap_or(Severity::Unknown);
-        let mut alerts: Vec<Arc<AlertRecord>> =
-            self.desk.book.records().map(|r| Arc::new(r.clone())).collect();
-        alerts.sort_by_key(|a| a.opened);
+        let alerts = self.desk.book.shown();
         Snapshot {
             generation: self.generation,
             at: now.wall,
@@ -248,6 +299,18 @@ impl Engine {
             labels: self.desk.labels.clone(),
             checks,
             alerts,
+            recent: self.desk.book.recent(),
+            silences: self
+                .desk
+                .book
+                .silences
+                .iter()
+                .filter(|s| s.until > now.wall)
+                .cloned()
+                .collect(),
+            maintenance: self.maintenance(now),
+            quiet: self.desk.quiet.standing(CheckKind::Unit, now).map(|w| w.why),
+            channels: self.desk.book.channels(&self.desk.rules),
             holds: self.desk.holds.iter().filter(|h| h.until > now.wall).cloned().collect(),
             units_total: self.units_total,
             started: self.started,
@@ -257,6 +320,11 @@ impl Engine {
     fn finish(&mut self) -> Step {
         if self.agent.next_alert != self.desk.book.next_number() {
             self.agent.next_alert = self.desk.book.next_number();
+            if self.agent.reported.is_some() {
+                self.agent.reported = Some(self.reported());
+                (self.desk.book.opened, self.desk.book.resolved) = (0, 0);
+                self.desk.restarts = 0;
+            }
             self.desk.keep(Change::Agent(self.agent.clone()));
         }
         let mut step = std::mem::take(&mut self.desk.out);
@@ -278,7 +346,18 @@ impl Engine {
                         on(units, &id.name, |u| u.opened_late(desk));
                     }
                 }
-                Timer::Tell(id, kind) => desk.tell_due(&id, kind),
+                Timer::Decide => {
+                    let requires =
+                        |unit: &str| units.get(unit).map(Unit::requires).unwrap_or_default();
+                    desk.with_book(|book, pen| book.decide(&requires, pen));
+                }
+                Timer::Post(channel) => desk.with_book(|book, pen| book.post(&channel, pen)),
+                Timer::Nag(check, kind) => {
+                    let key = AlertKey { check, kind };
+                    desk.with_book(|book, pen| book.nag(&key, pen));
+                }
+                Timer::Silences => desk.with_book(|book, pen| book.silences_over(pen)),
+                Timer::Report => self.report(),
                 Timer::News(which) => host::news_over(which, desk),
                 Timer::Hold => self.holds_over(),
             }
@@ -299,7 +378,12 @@ impl Engine {
                 desk.blind_gap = false;
                 desk.keep(Change::Cursor(cursor));
             }
-            Observation::Manager(seen) => desk.manager = seen,
+            Observation::Manager(seen) => {
+                if desk.quiet.seen(seen, desk.now) {
+                    desk.with_book(|book, pen| book.wake(pen));
+                    self.replan_all();
+                }
+            }
             Observation::Round(round) => self.round(round),
             Observation::Host(seen) => self.host.sampled(&seen, desk),
             Observation::Disks(seen) => self.host.disks(&seen, desk),
@@ -316,6 +400,10 @@ impl Engine {
             Observation::Excerpt(excerpt) => {
                 let name = excerpt.unit.clone();
                 on(&mut self.units, &name, |u| u.excerpt(excerpt, desk));
+            }
+            Observation::Packages(seen) => {
+                desk.quiet.packages(seen, desk.now);
+                desk.with_book(Book::answered);
             }
             Observation::Part(seen) => {
                 if seen.part == Part::Bus {
@@ -370,8 +458,8 @@ impl Engine {
             self.all_units();
             self.desk.blind_gap = false;
         }
-        let cooldown = self.desk.rules.cooldown;
-        self.desk.book.prune(self.desk.now.wall, cooldown);
+        let Desk { book, rules, now, .. } = &mut self.desk;
+        book.prune(now.wall, rules);
         self.maybe_ready();
     }
 
@@ -405,8 +493,7 @@ impl Engine {
         self.desk.ready = true;
         self.name_unseen();
         self.end_what_is_over();
-        let (book, mut pen) = self.desk.book_and_pen();
-        book.first_round_over(&mut pen);
+        self.desk.with_book(Book::first_round_over);
         self.agent.settled = true;
         self.desk.keep(Change::Agent(self.agent.clone()));
         self.desk.out.dirty = true;
@@ -442,7 +529,9 @@ impl Engine {
     /// Alerts that were open when keepwell stopped, of things that are not there any more.
     fn end_what_is_over(&mut self) {
         for key in self.desk.book.keys() {
-            let blind = key.check.kind == CheckKind::Unit && self.bus == Some(false);
+            // Whether a channel works is known only when it has tried.
+            let untried = self.desk.rules.is_channel(&key.check);
+            let blind = untried || key.check.kind == CheckKind::Unit && self.bus == Some(false);
             if blind
                 || key.kind == AlertKind::Errors
                 || self.desk.has_condition(&key.check, key.kind)
@@ -450,10 +539,12 @@ impl Engine {
                 continue;
             }
             let reason = Reason::NoLongerWatched;
-            let text = "it was over, or no longer watched, when keepwell came back";
+            let text = match files::is_channel(&key.check) {
+                true => reason.meaning(),
+                false => "it was over, or no longer watched, when keepwell came back",
+            };
             let verdict = Verdict::new(Severity::Healthy, reason, text);
-            let (book, mut pen) = self.desk.book_and_pen();
-            book.good(&key, &verdict, &mut pen);
+            self.desk.with_book(|book, pen| book.good(&key, &verdict, pen));
         }
     }
 
@@ -463,99 +554,19 @@ impl Engine {
             Outcome::Restart { unit, result } => {
                 on(&mut self.units, &unit, |u| u.outcome(result, desk));
             }
-            // What became of a delivery concerns the outbox; the engine has told when the outbox
-            // has taken it.
-            Outcome::Delivery { .. } => {}
-        }
-    }
-
-    fn command(&mut self, command: Command) {
-        let Command { actor, act } = command;
-        let reply = match act {
-            Act::Hold { unit, lasts, why } => self.hold(unit, lasts, why, actor),
-            Act::Release { unit } => self.release(unit.as_ref(), &actor),
-        };
-        self.desk.out.reply = Some(reply);
-        self.desk.out.dirty = true;
-    }
-
-    fn hold(
-        &mut self,
-        unit: Option<Arc<str>>,
-        lasts: std::time::Duration,
-        why: Option<String>,
-        actor: Actor,
-    ) -> Result<String, String> {
-        let unit = unit.map(|u| self.known(&u)).transpose()?;
-        if lasts.is_zero() || lasts > std::time::Duration::from_secs(366 * 86_400) {
-            return Err("a hold lasts between 1 s and 366 d".into());
-        }
-        let until = self.desk.now.wall.after(lasts);
-        let what = unit.clone().unwrap_or_else(|| "all units".into());
-        self.desk.holds.retain(|h| h.unit != unit);
-        let text = format!("held by {} for {}", actor.0, Human(lasts));
-        self.desk.holds.push(Hold { unit: unit.clone(), until, actor, why });
-        self.desk.keep(Change::Holds(self.desk.holds.clone()));
-        self.arm_hold();
-        if let Some(unit) = unit {
-            self.desk.decide(&CheckId::unit(unit), Reason::Held, text);
-        }
-        Ok(format!("keepwell leaves {what} alone for {}", Human(lasts)))
-    }
-
-    fn release(&mut self, unit: Option<&Arc<str>>, actor: &Actor) -> Result<String, String> {
-        let unit = unit.map(|u| self.known(u)).transpose()?;
-        let before = self.desk.holds.len();
-        self.desk.holds.retain(|h| h.unit != unit);
-        let what = unit.clone().unwrap_or_else(|| "all units".into());
-        if self.desk.holds.len() == before {
-            return Err(format!("{what} was not held"));
-        }
-        self.desk.keep(Change::Holds(self.desk.holds.clone()));
-        if let Some(unit) = unit {
-            let text = format!("released by {}", actor.0);
-            self.desk.decide(&CheckId::unit(unit), Reason::Held, text);
-        }
-        self.replan_all();
-        Ok(format!("keepwell looks after {what} again"))
-    }
-
-    /// The full name of a unit that is watched.
-    fn known(&self, name: &str) -> Result<Arc<str>, String> {
-        let pattern = rules::UnitPattern::try_new(name)?;
-        let full = pattern
-            .exact()
-            .ok_or_else(|| format!("'{name}' is a pattern; name one unit, or all"))?;
-        if self.desk.rules.unit(full).is_none() && !self.units.contains_key(full) {
-            return Err(format!("keepwell does not watch {full}; see: keepwell status"));
-        }
-        Ok(full.into())
-    }
-
-    fn holds_over(&mut self) {
-        let now = self.desk.now.wall;
-        self.desk.holds.retain(|h| h.until > now);
-        self.desk.keep(Change::Holds(self.desk.holds.clone()));
-        self.desk.out.dirty = true;
-        self.arm_hold();
-        self.replan_all();
-    }
-
-    fn arm_hold(&mut self) {
-        let now = self.desk.now;
-        match self.desk.holds.iter().map(|h| h.until).min() {
-            Some(until) => {
-                let at = now.boot.after(until.since(now.wall));
-                self.desk.timers.set(Timer::Hold, at);
+            Outcome::Delivery { channel, id, result } => {
+                desk.with_book(|book, pen| book.delivery(&channel, &id, &result, pen));
             }
-            None => self.desk.timers.clear(&Timer::Hold),
         }
     }
 
-    fn replan_all(&mut self) {
-        for unit in self.units.values_mut() {
-            unit.replan(&mut self.desk);
-        }
+    /// Maintenance windows in force.
+    fn maintenance(&self, now: Now) -> Vec<MaintenanceView> {
+        let windows = self.desk.rules.alerts.maintenance.iter();
+        let until = |m: &rules::Maintenance| m.times.iter().filter_map(|t| t.ends(now.wall)).max();
+        windows
+            .filter_map(|m| Some(MaintenanceView { name: m.name.clone(), until: until(m)? }))
+            .collect()
     }
 }
 

@@ -32,8 +32,17 @@ pub enum Observation {
     Errors(ErrorsSeen),
     /// The last journal lines of an invocation, which [`super::Effect::FetchLog`] asked for.
     Excerpt(Excerpt),
+    /// Whether a package manager is at work: the answer to [`super::Effect::LookAtPackages`].
+    Packages(PackagesSeen),
     /// How one of keepwell's own parts is. Sent on change.
     Part(PartSeen),
+}
+
+/// Whether a package manager is at work.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PackagesSeen {
+    /// Which one, such as `dpkg`; `None`: none.
+    pub busy: Option<Arc<str>>,
 }
 
 /// Who observes.
@@ -253,6 +262,10 @@ pub struct Details {
     pub kind: Arc<str>,
     /// `TriggeredBy` is not empty: a timer, socket or path starts it.
     pub triggered: bool,
+    /// What it cannot do without: `Requires`, `Requisite`, `BindsTo` and `PartOf`, mounts included,
+    /// the nearest first and sorted within each step, without slices, targets and what every service
+    /// requires.
+    pub requires: Vec<Arc<str>>,
 }
 
 /// What happened to a unit, as the journal tells it.
@@ -293,6 +306,8 @@ pub struct ManagerSeen {
     pub stopping: bool,
     /// The host is still booting.
     pub starting: bool,
+    /// The host goes to sleep, or is asleep.
+    pub sleeping: bool,
 }
 
 /// One sampling of the host. `None` is "the kernel does not say".

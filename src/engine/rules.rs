@@ -7,7 +7,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::words::Severity;
+use jiff::civil::Time;
+use jiff::tz::TimeZone;
+
+use super::calendar::Weekly;
+use super::files::CHANNEL;
+use super::words::{CheckId, Severity};
+
+pub use super::matcher::{CheckPattern, Matcher};
 
 /// All that the engine decides by.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,10 +45,145 @@ pub struct Rules {
     pub pressure: BTreeMap<String, Levels>,
     /// Heartbeat files; observations name them by index.
     pub heartbeats: Vec<HeartbeatRule>,
-    /// How long a repeat of the same alert is muted after it was told.
-    pub cooldown: Duration,
+    /// How alerts are told.
+    pub alerts: AlertRules,
     /// Who can be told.
     pub channels: Vec<ChannelRule>,
+}
+
+/// How alerts are told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlertRules {
+    /// How long a repeat of the same alert is muted after it was told.
+    pub cooldown: Duration,
+    /// What opens within this time goes out as one message; at most 10 s.
+    pub group_wait: Duration,
+    /// How often those who know of an open alert are reminded while nobody acknowledges it;
+    /// `None`: never.
+    pub remind: Option<Duration>,
+    /// When an alert that comes and goes counts as flapping.
+    pub flapping: Flapping,
+    /// Further people who are told of what nobody acknowledges.
+    pub escalations: Vec<Escalation>,
+    /// Who is told of what; the first that matches counts, unless it says to go on.
+    pub routes: Vec<Route>,
+    /// Recurring times without messages.
+    pub maintenance: Vec<Maintenance>,
+    /// The periodic report.
+    pub report: Option<ReportRule>,
+}
+
+impl Default for AlertRules {
+    fn default() -> Self {
+        Self {
+            cooldown: Duration::from_secs(15 * 60),
+            group_wait: Duration::from_secs(1),
+            remind: Some(Duration::from_secs(24 * 3600)),
+            flapping: Flapping::default(),
+            escalations: Vec::new(),
+            routes: Vec::new(),
+            maintenance: Vec::new(),
+            report: None,
+        }
+    }
+}
+
+/// An alert that opens for the `openings`th time within `window` is flapping: it then stays open
+/// until it has been well for `calm`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flapping {
+    /// 0: never.
+    pub openings: u32,
+    /// The time they are counted over.
+    pub window: Duration,
+    /// How long it must be well to be over.
+    pub calm: Duration,
+}
+
+impl Default for Flapping {
+    fn default() -> Self {
+        Self { openings: 4, window: Duration::from_secs(3600), calm: Duration::from_secs(15 * 60) }
+    }
+}
+
+/// Further channels for what is open and not acknowledged. A channel that only escalations name
+/// gets nothing else.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Escalation {
+    /// How long after the alert was told.
+    pub after: Duration,
+    /// Of which alerts.
+    pub matcher: Matcher,
+    /// Who is told.
+    pub channels: Vec<Arc<str>>,
+}
+
+/// Which channels are told of which alerts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// Of which alerts.
+    pub matcher: Matcher,
+    /// Only at these times; empty: always.
+    pub times: Vec<Weekly>,
+    /// Who is told. Empty: nobody.
+    pub channels: Vec<Arc<str>>,
+    /// Look at the routes after it too.
+    pub go_on: bool,
+}
+
+/// Recurring times in which nobody is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Maintenance {
+    /// Its name, for messages and status.
+    pub name: Arc<str>,
+    /// Of which alerts.
+    pub matcher: Matcher,
+    /// When.
+    pub times: Vec<Weekly>,
+}
+
+/// The periodic report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReportRule {
+    /// When.
+    pub when: ReportTimes,
+    /// Who gets it; empty: every channel that a route or the default tells.
+    pub channels: Vec<Arc<str>>,
+}
+
+/// When the report is due.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReportTimes {
+    /// So long after the last.
+    Every(Duration),
+    /// At these times of day in this zone.
+    At(Vec<Time>, TimeZone),
+}
+
+/// When a condition that was sampled counts, both ways. All that is set must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confirm {
+    /// Bad for so long.
+    pub lasting: Duration,
+    /// Bad so many times in a row; at least 1.
+    pub failures: u32,
+    /// Good for so long.
+    pub recovery: Duration,
+    /// Good so many times in a row; at least 1.
+    pub successes: u32,
+}
+
+impl Default for Confirm {
+    fn default() -> Self {
+        Self { lasting: Duration::ZERO, failures: 1, recovery: Duration::ZERO, successes: 1 }
+    }
+}
+
+impl Confirm {
+    /// Bad for `lasting` to count, and good for as long to be over.
+    pub fn lasting(lasting: Duration) -> Self {
+        Self { lasting, recovery: lasting, ..Self::default() }
+    }
 }
 
 impl Default for Rules {
@@ -52,23 +194,15 @@ impl Default for Rules {
             units: Vec::new(),
             all_units: true,
             ignore: Vec::new(),
-            disk: Levels { warning: Some(0.80), critical: Some(0.90), lasting: Duration::ZERO },
-            inodes: Levels { warning: Some(0.80), critical: Some(0.90), lasting: Duration::ZERO },
-            memory: Levels {
-                warning: Some(0.90),
-                critical: None,
-                lasting: Duration::from_secs(60),
-            },
-            swap: Levels {
-                warning: Some(0.80),
-                critical: Some(0.95),
-                lasting: Duration::from_secs(120),
-            },
-            cpu: Levels { warning: Some(0.95), critical: None, lasting: Duration::from_secs(120) },
+            disk: Levels::of(Some(0.80), Some(0.90), Duration::ZERO),
+            inodes: Levels::of(Some(0.80), Some(0.90), Duration::ZERO),
+            memory: Levels::of(Some(0.90), None, Duration::from_secs(60)),
+            swap: Levels::of(Some(0.80), Some(0.95), Duration::from_secs(120)),
+            cpu: Levels::of(Some(0.95), None, Duration::from_secs(120)),
             load: Levels::off(),
             pressure: BTreeMap::new(),
             heartbeats: Vec::new(),
-            cooldown: Duration::from_secs(15 * 60),
+            alerts: AlertRules::default(),
             channels: Vec::new(),
         }
     }
@@ -82,6 +216,12 @@ impl Rules {
             .iter()
             .find(|rule| rule.pattern.exact() == Some(name))
             .or_else(|| self.units.iter().find(|rule| rule.pattern.matches(name)))
+    }
+
+    /// Whether a check is about one of the channels that there are.
+    pub fn is_channel(&self, check: &CheckId) -> bool {
+        super::files::is_channel(check)
+            && self.channels.iter().any(|c| check.name.strip_prefix(CHANNEL) == Some(&*c.name))
     }
 
     /// Whether a failure of this unit is to be reported at all.
@@ -185,6 +325,9 @@ pub struct UnitRule {
     pub crash_loop: CrashLoop,
     /// Whether errors in its log are a warning.
     pub errors: bool,
+    /// When its being down counts as an alert, beyond what its state asks for anyway; only the
+    /// durations apply, for units are seen by event.
+    pub confirm: Confirm,
 }
 
 impl UnitRule {
@@ -198,6 +341,7 @@ impl UnitRule {
             backoff: Backoff::default(),
             crash_loop: CrashLoop::default(),
             errors: true,
+            confirm: Confirm::default(),
         }
     }
 }
@@ -330,10 +474,14 @@ impl CrashLoop {
 pub struct Levels {
     warning: Option<f64>,
     critical: Option<f64>,
-    lasting: Duration,
+    confirm: Confirm,
 }
 
 impl Levels {
+    fn of(warning: Option<f64>, critical: Option<f64>, lasting: Duration) -> Self {
+        Self { warning, critical, confirm: Confirm::lasting(lasting) }
+    }
+
     /// Ratios from 0 to 1 (load may exceed 1); `None` is "never".
     ///
     /// # Errors
@@ -341,7 +489,7 @@ impl Levels {
     pub fn try_new(
         warning: Option<f64>,
         critical: Option<f64>,
-        lasting: Duration,
+        confirm: Confirm,
     ) -> Result<Self, String> {
         for level in [warning, critical].into_iter().flatten() {
             if !level.is_finite() || level <= 0.0 {
@@ -353,12 +501,12 @@ impl Levels {
         {
             return Err("the critical threshold must be above the warning threshold".into());
         }
-        Ok(Self { warning, critical, lasting })
+        Ok(Self { warning, critical, confirm })
     }
 
     /// Never bad.
     pub fn off() -> Self {
-        Self { warning: None, critical: None, lasting: Duration::ZERO }
+        Self { warning: None, critical: None, confirm: Confirm::default() }
     }
 
     /// Over this it is a warning.
@@ -371,9 +519,9 @@ impl Levels {
         self.critical
     }
 
-    /// How long it must be over it.
-    pub fn lasting(&self) -> Duration {
-        self.lasting
+    /// When it counts.
+    pub fn confirm(&self) -> Confirm {
+        self.confirm
     }
 }
 
@@ -386,6 +534,8 @@ pub struct HeartbeatRule {
     pub max_age: Duration,
     /// How bad it is when it is missing or stale.
     pub severity: Severity,
+    /// When that counts.
+    pub confirm: Confirm,
 }
 
 /// A channel as far as the engine cares.
@@ -393,8 +543,33 @@ pub struct HeartbeatRule {
 pub struct ChannelRule {
     /// Its name.
     pub name: Arc<str>,
+    /// Its type, such as `slack`.
+    pub kind: Arc<str>,
     /// Gets alerts of this severity and worse.
     pub min_severity: Severity,
+    /// Gets notices too (`min_severity = "info"`).
+    pub notices: bool,
+    /// Is told of ends.
+    pub send_resolved: bool,
+    /// At most so many messages a minute; the rest is folded into a summary. At least 1.
+    pub max_per_minute: u32,
+    /// What happens within this time goes out as one message; what is critical is not held back.
+    pub digest: Option<Duration>,
+}
+
+impl ChannelRule {
+    /// Warning and critical, their ends, at most 10 messages a minute.
+    pub fn new(name: impl Into<Arc<str>>, kind: impl Into<Arc<str>>) -> Self {
+        Self {
+            name: name.into(),
+            kind: kind.into(),
+            min_severity: Severity::Warning,
+            notices: false,
+            send_resolved: true,
+            max_per_minute: 10,
+            digest: None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::alert::AlertRecord;
+use super::alert::{AlertRecord, Notification};
 use super::event::Actor;
+use super::matcher::Matcher;
 use super::observation::Invocation;
 use super::time::{Boot, Now, Wall};
 
@@ -23,6 +24,8 @@ pub enum Change {
     RestartGone(Arc<str>),
     /// Replace all holds (SQLite).
     Holds(Vec<Hold>),
+    /// Replace all silences (SQLite).
+    Silences(Vec<Silence>),
     /// The journal has been read up to here for what happened to units (SQLite; in the same transaction as the counts).
     Cursor(String),
     /// The journal has been searched for errors of watched units up to here (SQLite).
@@ -42,6 +45,10 @@ pub struct Saved {
     pub restarts: BTreeMap<Arc<str>, RestartRecord>,
     /// Holds.
     pub holds: Vec<Hold>,
+    /// Silences.
+    pub silences: Vec<Silence>,
+    /// Messages that were handed over and whose delivery is not known: what the outbox still holds.
+    pub outbox: Vec<Arc<Notification>>,
     /// Up to where the journal has been read for what happened to units.
     pub cursor: Option<String>,
     /// Up to where the journal has been searched for errors.
@@ -69,6 +76,7 @@ impl Saved {
                 self.restarts.remove(unit);
             }
             Change::Holds(holds) => self.holds.clone_from(holds),
+            Change::Silences(silences) => self.silences.clone_from(silences),
             Change::Cursor(cursor) => self.cursor = Some(cursor.clone()),
             Change::ErrorsCursor(cursor) => self.errors_cursor = Some(cursor.clone()),
             Change::Agent(record) => self.agent = Some(record.clone()),
@@ -210,6 +218,23 @@ pub struct Hold {
     pub why: Option<String>,
 }
 
+/// No messages of what matches, until a time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Silence {
+    /// Unique on this host: `s` and a number that rises.
+    pub id: Arc<str>,
+    /// Of which alerts.
+    pub matcher: Matcher,
+    /// Since when.
+    pub from: Wall,
+    /// Until when.
+    pub until: Wall,
+    /// Who said so.
+    pub actor: Actor,
+    /// Why.
+    pub why: Option<String>,
+}
+
 /// The agent's own life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentRecord {
@@ -221,4 +246,20 @@ pub struct AgentRecord {
     pub next_alert: u64,
     /// The first round on this host is done: what fails from now on is news.
     pub settled: bool,
+    /// When the last periodic report was decided, and what is counted since.
+    #[serde(default)]
+    pub reported: Option<Reported>,
+}
+
+/// What the next report counts from.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Reported {
+    /// Since when.
+    pub since: Wall,
+    /// Alerts that opened since.
+    pub opened: u32,
+    /// Alerts that ended since.
+    pub resolved: u32,
+    /// Restarts by keepwell since.
+    pub restarts: u32,
 }

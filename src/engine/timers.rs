@@ -19,8 +19,16 @@ pub(super) enum Timer {
     Quiet(Arc<str>),
     /// A condition has been bad, or good, for long enough.
     Condition(CheckId, AlertKind),
-    /// Tell of an alert: its journal lines did not come, or its cooldown is over.
-    Tell(CheckId, AlertKind),
+    /// Decide who is told of the alerts that nobody knows of.
+    Decide,
+    /// Send what waits for a channel.
+    Post(Arc<str>),
+    /// Remind people of an alert, or tell further people.
+    Nag(CheckId, AlertKind),
+    /// A silence ends.
+    Silences,
+    /// The periodic report is due.
+    Report,
     /// News of the host has been shown for long enough.
     News(&'static str),
     /// A hold ends.

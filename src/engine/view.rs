@@ -1,16 +1,17 @@
 //! What surfaces show: an immutable picture of all checks, shared by `Arc`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::alert::AlertRecord;
 use super::event::Decision;
 use super::observation::{Invocation, UnitSeen};
-use super::saved::Hold;
+use super::saved::{Hold, Silence};
 use super::time::{Boot, Wall};
-use super::words::{AlertKind, CheckId, Reason, Severity};
+use super::words::{AlertKind, CheckId, Reason, Severity, named};
 
 /// Everything, at one moment.
 #[derive(Debug, Clone, Serialize)]
@@ -34,8 +35,18 @@ pub struct Snapshot {
     pub checks: Vec<Arc<CheckView>>,
     /// Open alerts, oldest first.
     pub alerts: Vec<Arc<AlertRecord>>,
+    /// Alerts that ended lately, newest first, at most 100.
+    pub recent: Vec<Arc<AlertRecord>>,
     /// Holds in force.
     pub holds: Vec<Hold>,
+    /// Silences in force.
+    pub silences: Vec<Silence>,
+    /// Maintenance windows of the configuration that are in force.
+    pub maintenance: Vec<MaintenanceView>,
+    /// Why messages and restarts wait at the moment (boot, shutdown, sleep, packages), if they do.
+    pub quiet: Option<Reason>,
+    /// Who can be told, in the order of the configuration.
+    pub channels: Vec<ChannelView>,
     /// Units that systemd has loaded, where known.
     pub units_total: Option<u32>,
     /// When keepwell started.
@@ -55,6 +66,57 @@ impl Snapshot {
             counts[check.severity as usize] += 1;
         }
         counts
+    }
+}
+
+/// A maintenance window in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MaintenanceView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// When it ends.
+    pub until: Wall,
+}
+
+/// How a channel does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChannelView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its type, such as `slack`.
+    pub kind: Arc<str>,
+    /// Gets alerts of this severity and worse.
+    pub min_severity: Severity,
+    /// Gets notices too.
+    pub notices: bool,
+    /// How it does.
+    pub state: ChannelState,
+    /// Alerts, notices and reports that wait to be told, those in the message under way included.
+    pub queued: usize,
+    /// Alerts in the message that was handed over and is not known to be delivered, by id; sorted.
+    pub carries: Vec<Arc<str>>,
+    /// Messages delivered since keepwell started.
+    pub sent: u64,
+    /// Tries that failed since keepwell started.
+    pub failed: u64,
+    /// When a message was last delivered.
+    pub last_success: Option<Wall>,
+    /// When a try last failed.
+    pub last_failure: Option<Wall>,
+    /// Why the last try failed; `None` once one worked.
+    pub last_error: Option<Arc<str>>,
+    /// How long the last message took from decision to delivery, µs.
+    pub last_latency: Option<u64>,
+}
+
+named! {
+    /// How a channel does.
+    pub enum ChannelState {
+        Untried = "untried": "no message has been sent since keepwell started",
+        Works = "works": "the last message was delivered",
+        Failing = "failing": "the last try failed; it is tried again",
+        Refused = "refused": "the last message was refused for good and given up; the next is tried",
+        Stopped = "stopped": "the receiver refused for good; it is tried again when the configuration is loaded",
     }
 }
 

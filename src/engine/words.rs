@@ -86,6 +86,8 @@ macro_rules! named {
     };
 }
 
+pub(super) use named;
+
 named! {
     /// What kind of thing a check looks at; the first half of a [`CheckId`].
     pub enum CheckKind {
@@ -144,6 +146,7 @@ named! {
         Failed = "failed": "it failed",
         // Restarting.
         RestartScheduled = "restart-scheduled": "a restart waits for its backoff",
+        RestartAsked = "restart-asked": "a person asked for a restart",
         RestartDone = "restart-done": "keepwell restarted it",
         RestartFailed = "restart-failed": "keepwell's restart did not work",
         RestartDenied = "restart-denied": "keepwell may not restart it",
@@ -182,6 +185,21 @@ named! {
         // Notifications.
         Cooldown = "cooldown": "the same was told a short while ago; repeats are muted",
         NoChannel = "no-channel": "no channel is configured that wants it",
+        Grouping = "grouping": "what opens within a moment goes out as one message",
+        Silenced = "silenced": "a person told keepwell to be silent about it for a time",
+        Maintenance = "maintenance": "it falls into a maintenance window of the configuration",
+        Dependant = "dependant": "it needs another unit that is down; that one is told",
+        HostSleep = "host-sleep": "the host is going to sleep or has just woken up",
+        PackageUpgrade = "package-upgrade": "a package manager is at work; decisions wait until it is done",
+        Settling = "settling": "the host is still booting; decisions wait until it has settled",
+        FirstLook = "first-look": "keepwell is new on this host: what already fails goes out as one digest",
+        OverBeforeTold = "over-before-told": "it was over before anybody had to be told",
+        Flapping = "flapping": "it comes and goes; it counts as over when it has been well for longer",
+        Acknowledged = "acknowledged": "a person looks after it",
+        Unacknowledged = "unacknowledged": "nobody looks after it any more",
+        Reminded = "reminded": "it is still so, and nobody has acknowledged it",
+        Escalated = "escalated": "nobody has acknowledged it: further people are told",
+        DeliveryRefused = "delivery-refused": "a channel refused the message for good",
         Told = "told": "a notification was handed to its channels",
     }
 }

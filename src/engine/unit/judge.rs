@@ -54,12 +54,14 @@ impl Judgement {
     }
 }
 
-/// Judges the state of a unit. `rule` is `None` for a unit that nobody named.
+/// Judges the state of a unit. `rule` is `None` for a unit that nobody named; `left_down`: it is
+/// inactive because a restart by keepwell failed.
 pub(super) fn judge(
     seen: &UnitSeen,
     lives: &Lives,
     rule: Option<&UnitRule>,
     manager: ManagerSeen,
+    left_down: bool,
 ) -> Judgement {
     // A unit that failed keeps its state when its file is removed or masked.
     if !matches!(seen.active, ActiveState::Failed | ActiveState::Active) {
@@ -95,7 +97,7 @@ pub(super) fn judge(
         ActiveState::Deactivating | ActiveState::Maintenance => {
             Judgement::under_way(Reason::Stopping)
         }
-        ActiveState::Inactive => inactive(seen, lives, rule, manager),
+        ActiveState::Inactive => inactive(seen, lives, rule, manager, left_down),
         ActiveState::Failed => failed(seen, lives, rule, manager),
     }
 }
@@ -119,6 +121,7 @@ fn inactive(
     lives: &Lives,
     rule: Option<&UnitRule>,
     manager: ManagerSeen,
+    left_down: bool,
 ) -> Judgement {
     if seen.job {
         return Judgement::under_way(Reason::PendingJob);
@@ -131,6 +134,12 @@ fn inactive(
             Reason::StoppedByOperator,
             "stopped by an operator or another unit",
         );
+    }
+    if left_down && let Some(rule) = rule {
+        let text = "not running: keepwell's restart did not work";
+        let mut judgement = Judgement::of(rule.severity, Reason::RestartFailed, text);
+        judgement.heal = heal(seen, Some(rule), manager);
+        return judgement;
     }
     let details = seen.details.as_ref();
     if details.is_some_and(|d| d.triggered) || details.is_some_and(|d| &*d.kind == "oneshot") {
@@ -275,6 +284,7 @@ mod tests {
                     restart: "no".into(),
                     kind: "simple".into(),
                     triggered: false,
+                    requires: Vec::new(),
                 }),
                 ..UnitSeen::default()
             },
@@ -304,7 +314,7 @@ mod tests {
             if self.stopped {
                 lives.stopping(Invocation([1; 16]));
             }
-            judge(&self.seen, &lives, self.rule.as_ref(), self.manager)
+            judge(&self.seen, &lives, self.rule.as_ref(), self.manager, false)
         }
 
         /// severity, reason, summary, heal, passing
@@ -323,7 +333,7 @@ mod tests {
     }
 
     fn restart(policy: &str) -> Option<Details> {
-        Some(Details { restart: policy.into(), kind: "simple".into(), triggered: false })
+        Some(Details { restart: policy.into(), kind: "simple".into(), ..Details::default() })
     }
 
     #[test]
@@ -424,6 +434,7 @@ mod tests {
                         restart: "no".into(),
                         kind: "oneshot".into(),
                         triggered: true,
+                        requires: Vec::new(),
                     });
                 }),
                 "healthy idle: idle until something starts it | leave (idle)",

@@ -1,28 +1,33 @@
 //! One unit: from what was seen of it to verdict, alert and restart.
 //!
-//! `judge` says what a state means, `lives` counts runs, `heal` carries the restart state; this file
-//! joins them. `past` has what a unit did lately: its crash loop, its log.
+//! `judge` says what a state means, `lives` counts runs, `heal` carries the restart state, `restart`
+//! acts on it; this file joins them. `past` has what a unit did lately: its crash loop, its log.
 
 mod heal;
 mod judge;
 mod lives;
 mod past;
+mod restart;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::desk::{Desk, Lasting};
-use super::event::{Effect, RestartResult};
+use super::event::Effect;
 use super::observation::{ActiveState, Invocation, Life, LoadState, UnitSeen};
 use super::rules::{Backoff, CrashLoop, UnitRule};
 use super::saved::{Change, CountRecord, Phase, RestartRecord};
-use super::time::Wall;
+use super::time::{Boot, Wall};
 use super::timers::Timer;
 use super::view::UnitView;
 use super::words::{AlertKind, CheckId, Reason, Severity, Verdict};
+
 use heal::Healing;
 use judge::{Heal, Judgement, SETTLE, is_auto_restart, judge};
 use lives::Lives;
+
+/// How soon a unit that a failed restart has reset is seen to be inactive.
+const LEFT_DOWN: Duration = Duration::from_secs(5);
 
 /// A unit that was seen, or of which something was saved.
 #[derive(Debug)]
@@ -36,6 +41,10 @@ pub(super) struct Unit {
     settled: bool,
     /// The run that the present failure is about.
     failed: Option<Invocation>,
+    /// When a restart by keepwell failed in systemd, which resets what the unit was before.
+    job_failed: Option<Boot>,
+    /// It is inactive because of that, and not because somebody wants it so.
+    left_down: bool,
     /// Errors logged since it was last quiet.
     errors: u32,
     judged: Wall,
@@ -58,6 +67,8 @@ impl Unit {
             settling: None,
             settled: false,
             failed: None,
+            job_failed: None,
+            left_down: false,
             errors: 0,
             judged: Wall::default(),
             kept: true,
@@ -133,6 +144,7 @@ impl Unit {
             self.settled = false;
         }
         let first = self.seen.replace(seen).is_none();
+        self.see_left_down(desk.now.boot);
         desk.touch(&self.id);
         self.consider(desk);
         if first {
@@ -225,11 +237,22 @@ impl Unit {
         counted.restarts > 0
     }
 
+    /// Inactive right after a restart of ours that failed: nobody wanted that.
+    fn see_left_down(&mut self, now: Boot) {
+        let Some(seen) = &self.seen else { return };
+        if seen.active != ActiveState::Inactive {
+            self.left_down = false;
+        } else if self.job_failed.take().is_some_and(|at| now.since(at) < LEFT_DOWN) {
+            self.left_down = true;
+        }
+        self.left_down &= !self.lives.stopped();
+    }
+
     /// Judges the present state, or waits for it to settle.
     pub(super) fn consider(&mut self, desk: &mut Desk) {
         let Some(seen) = &self.seen else { return };
         let rule = desk.rules.unit(&seen.name);
-        let judgement = judge(seen, &self.lives, rule, desk.manager);
+        let judgement = judge(seen, &self.lives, rule, desk.quiet.manager(), self.left_down);
         let settle = Timer::Settle(self.name().clone());
         if judgement.passing && !self.settled {
             let state = (seen.active, seen.sub.clone(), seen.invocation);
@@ -276,9 +299,10 @@ impl Unit {
         let newly_down = down && desk.checks.get(&self.id).is_none_or(|_| !self.is_open(desk));
         let run = self.seen.as_ref().and_then(|s| s.invocation);
         let is_service = self.seen.as_ref().is_some_and(|s| s.service.is_some());
+        let confirm = desk.rules.unit(self.name()).map(|r| r.confirm).unwrap_or_default();
         let lasting = Lasting {
-            bad: judgement.patience,
-            good: backoff.verify(),
+            bad: judgement.patience.max(confirm.lasting),
+            good: backoff.verify().max(confirm.recovery),
             show: true,
             await_lines: is_service && run.is_some(),
             ..Lasting::default()
@@ -298,8 +322,19 @@ impl Unit {
         let well = !down;
         match judgement.heal {
             Heal::Wanted => self.want_restart(&backoff, desk),
-            Heal::No(reason) => self.no_restart(well, reason, &backoff, desk),
+            Heal::No(reason) => {
+                if !well {
+                    desk.next(&self.id, format!("no restart: {}", reason.meaning()));
+                }
+                self.no_restart(well, reason, &backoff, desk);
+            }
         }
+    }
+
+    /// What it cannot do without.
+    pub(super) fn requires(&self) -> Vec<Arc<str>> {
+        let details = self.seen.as_ref().and_then(|s| s.details.as_ref());
+        details.map(|d| d.requires.clone()).unwrap_or_default()
     }
 
     fn is_open(&self, desk: &Desk) -> bool {
@@ -307,239 +342,10 @@ impl Unit {
         desk.book.is_open(&key)
     }
 
-    /// It is down and a restart is allowed.
-    fn want_restart(&mut self, backoff: &Backoff, desk: &mut Desk) {
-        if let Phase::Acting { .. } = self.healing.record.phase {
-            return;
-        }
-        if let Phase::Verifying { .. } = self.healing.record.phase {
-            // Still the state from before the restart: systemd's answer overtook the signal.
-            if self.healing.record.last_invocation.is_some()
-                && self.healing.record.last_invocation == self.failed
-            {
-                return;
-            }
-        }
-        let before = self.healing.record.clone();
-        if matches!(before.phase, Phase::Waiting { .. }) && before.last_invocation != self.failed {
-            // It came up and failed again meanwhile: the wait counts from this failure.
-            self.healing.record.phase = Phase::Idle;
-        }
-        let at_once = desk.force || (desk.eager && before.step == 0);
-        if let Some(limit) = backoff.give_up_after()
-            && self.healing.record.step >= limit
-        {
-            if self.healing.record.phase != Phase::GaveUp {
-                self.healing.record.phase = Phase::GaveUp;
-                desk.timers.clear(&Timer::Heal(self.name().clone()));
-                let text = format!("{limit} restarts did not help; keepwell gives up on it");
-                desk.gave_up(&self.id, &text);
-            }
-        } else if let Some(at) = self.healing.plan(backoff, &desk.boot_id, desk.now, at_once) {
-            desk.timers.set(Timer::Heal(self.name().clone()), at);
-            let wait = super::time::Human(at.since(desk.now.boot));
-            let text = format!("restart in {wait} (attempt {})", self.healing.record.step + 1);
-            desk.decide(&self.id, Reason::RestartScheduled, text);
-        }
-        self.healing.record.last_invocation = self.failed.or(self.healing.record.last_invocation);
-        self.keep_if_changed(&before, desk);
-    }
-
-    /// No restart: it is well, or must be left alone.
-    fn no_restart(&mut self, well: bool, reason: Reason, backoff: &Backoff, desk: &mut Desk) {
-        let before = self.healing.record.clone();
-        match &self.healing.record.phase {
-            // systemd's own Restart= is trying: ours goes on waiting for it to give up.
-            Phase::Waiting { .. } if reason == Reason::AutoRestart => {
-                desk.decide(&self.id, Reason::AutoRestart, Reason::AutoRestart.meaning());
-            }
-            Phase::Up { .. } | Phase::Verifying { .. } if !well => {
-                self.healing.record.phase = Phase::Idle;
-                self.rearm_heal(backoff, desk);
-            }
-            Phase::Waiting { .. } if !well => {
-                // Still down, but not to be restarted now: the step is kept for when it may be.
-                self.healing.record.phase = Phase::Idle;
-                self.rearm_heal(backoff, desk);
-                desk.decide(&self.id, reason, format!("no restart: {}", reason.meaning()));
-            }
-            Phase::Waiting { .. } | Phase::GaveUp if well => {
-                let active = self.is_up();
-                self.healing.up(active, backoff, &desk.boot_id, desk.now);
-                self.rearm_heal(backoff, desk);
-                if !active {
-                    desk.decide(&self.id, reason, format!("no restart: {}", reason.meaning()));
-                }
-            }
-            Phase::Idle if well && self.healing.record.step > 0 => {
-                // It took longer to come up than keepwell waited for.
-                self.healing.up(self.is_up(), backoff, &desk.boot_id, desk.now);
-                self.rearm_heal(backoff, desk);
-            }
-            Phase::Up { .. } | Phase::Verifying { .. } if !self.is_up() && well => {
-                // Stopped on purpose after a repair: nothing more to verify.
-                self.healing.up(false, backoff, &desk.boot_id, desk.now);
-                self.rearm_heal(backoff, desk);
-            }
-            _ => {}
-        }
-        self.keep_if_changed(&before, desk);
-    }
-
     fn is_up(&self) -> bool {
         self.seen
             .as_ref()
             .is_some_and(|s| matches!(s.active, ActiveState::Active | ActiveState::Reloading))
-    }
-
-    fn rearm_heal(&mut self, backoff: &Backoff, desk: &mut Desk) {
-        let timer = Timer::Heal(self.name().clone());
-        match self.healing.due(backoff, &desk.boot_id, desk.now) {
-            Some(at) => desk.timers.set(timer, at),
-            None => desk.timers.clear(&timer),
-        }
-    }
-
-    /// The time has come that the phase waits for.
-    pub(super) fn heal_due(&mut self, desk: &mut Desk) {
-        let backoff = backoff(desk, self.name());
-        let before = self.healing.record.clone();
-        if self.seen.is_none() {
-            return; // Not seen since keepwell came up; it goes on when it is.
-        }
-        if desk.blind_gap
-            && matches!(self.healing.record.phase, Phase::Up { .. } | Phase::Verifying { .. })
-        {
-            // Without the bus nobody knows whether it stayed up.
-            let later = desk.now.boot.after(Duration::from_secs(1));
-            desk.timers.set(Timer::Heal(self.name().clone()), later);
-            return;
-        }
-        match self.healing.record.phase {
-            Phase::Waiting { .. } => self.restart_due(desk),
-            Phase::Verifying { .. } => {
-                if self.is_up() {
-                    self.healing.up(true, &backoff, &desk.boot_id, desk.now);
-                    let text = format!("stayed up for {}", super::time::Human(backoff.verify()));
-                    desk.decide(&self.id, Reason::Restored, text);
-                    self.rearm_heal(&backoff, desk);
-                } else {
-                    // The state from before is also the state after: the restart did not take.
-                    self.healing.record.phase = Phase::Idle;
-                    self.healing.record.last_invocation = None;
-                    self.consider(desk);
-                }
-            }
-            // On its way down or up: where it ends, it is judged, and the step is kept.
-            Phase::Up { .. } if !self.is_up() => self.healing.record.phase = Phase::Idle,
-            Phase::Up { .. } => {
-                self.healing.reset();
-                desk.decide(&self.id, Reason::BackoffReset, Reason::BackoffReset.meaning());
-            }
-            Phase::Acting { .. } => {
-                // No outcome came: the worst is assumed, so that it is tried again.
-                self.outcome(RestartResult::Failed("no answer from systemd".into()), desk);
-                return;
-            }
-            Phase::Idle | Phase::GaveUp => {}
-        }
-        self.keep_if_changed(&before, desk);
-    }
-
-    fn restart_due(&mut self, desk: &mut Desk) {
-        let timer = Timer::Heal(self.name().clone());
-        let Some(seen) = &self.seen else { return };
-        if self.settling.is_some() {
-            return; // Its state may be a passing one; once it is judged, the restart is planned anew.
-        }
-        let rule = desk.rules.unit(&seen.name);
-        let judgement = judge(seen, &self.lives, rule, desk.manager);
-        if judgement.heal != Heal::Wanted {
-            // It is on its way somewhere; where it ends, it is judged again.
-            if judgement.verdict.is_some() {
-                self.consider(desk);
-            } else {
-                desk.timers.set(timer, desk.now.boot.after(Duration::from_secs(1)));
-            }
-            return;
-        }
-        if let Some(hold) = desk.held(self.name()) {
-            let left = hold.until.since(desk.now.wall);
-            let text = format!("held by {} for {}", hold.actor.0, super::time::Human(left));
-            desk.timers.set(timer, desk.now.boot.after(left.max(Duration::from_millis(100))));
-            desk.decide(&self.id, Reason::Held, text);
-            return;
-        }
-        if desk.manager.reloading {
-            desk.timers.set(timer, desk.now.boot.after(Duration::from_secs(1)));
-            desk.decide(&self.id, Reason::ManagerReloading, Reason::ManagerReloading.meaning());
-            return;
-        }
-        self.healing.act(&desk.boot_id, desk.now);
-        desk.timers.set(timer, desk.now.boot.after(heal::ACT_LIMIT));
-        let attempt = self.healing.record.step;
-        desk.out.effects.push(Effect::Restart {
-            unit: self.name().clone(),
-            invocation: self.failed,
-            attempt,
-        });
-    }
-
-    /// A restart has ended.
-    pub(super) fn outcome(&mut self, result: RestartResult, desk: &mut Desk) {
-        let Phase::Acting { .. } = self.healing.record.phase else { return };
-        let backoff = backoff(desk, self.name());
-        let before = self.healing.record.clone();
-        let attempt = self.healing.record.step;
-        match result {
-            RestartResult::Done => {
-                self.healing.verify(&backoff, &desk.boot_id, desk.now);
-                self.rearm_heal(&backoff, desk);
-                let text = format!("restarted by keepwell (attempt {attempt})");
-                desk.act(&self.id, Reason::RestartDone, &text);
-                if self.failed != before.last_invocation {
-                    self.consider(desk);
-                }
-            }
-            RestartResult::Failed(why) => {
-                let text = format!("restart failed (attempt {attempt}): {why}");
-                self.again(Reason::RestartFailed, &text, desk);
-            }
-            RestartResult::Denied(why) => {
-                let text = format!("restart not permitted: {why}");
-                self.again(Reason::RestartDenied, &text, desk);
-            }
-            RestartResult::Declined(reason) => {
-                self.healing.not_made();
-                let text = format!("no restart: {}", reason.meaning());
-                self.again(reason, &text, desk);
-                desk.out.effects.push(Effect::Resync);
-            }
-        }
-        self.keep_if_changed(&before, desk);
-    }
-
-    /// The attempt came to nothing: judge the unit again, which plans the next if need be.
-    fn again(&mut self, reason: Reason, text: &str, desk: &mut Desk) {
-        self.healing.record.phase = Phase::Idle;
-        desk.timers.clear(&Timer::Heal(self.name().clone()));
-        desk.act(&self.id, reason, text);
-        self.settled = false;
-        self.settling = None;
-        self.consider(desk);
-    }
-
-    fn keep_if_changed(&mut self, before: &RestartRecord, desk: &mut Desk) {
-        if self.healing.record == *before {
-            return;
-        }
-        desk.touch(&self.id);
-        let name = self.name().clone();
-        if self.healing.is_blank() {
-            desk.keep(Change::RestartGone(name));
-        } else {
-            desk.keep(Change::Restart(name, self.healing.record.clone()));
-        }
     }
 
     /// For surfaces.
