@@ -4,18 +4,18 @@
 //! when they are stored. It never waits for an action, a delivery or a disk: what became of them
 //! comes back as an event.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::lanes::Lanes;
 use crate::engine::event::part_state;
 use crate::engine::observation::{Invocation, Part, PartState, SourceKind};
 use crate::engine::{
     Boot, Change, Effect, Engine, Event, Notification, Now, Observation, Rules, Snapshot, Step,
 };
-use crate::notify::Queued;
 use crate::store::{Commit, OutboxRow, StoreEvent, StoreHandle};
 use crate::surfaces::http::CommandRequest;
 
@@ -34,8 +34,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// Where the driver's effects go.
 pub(super) struct Outlets {
-    /// The outbox lanes by channel.
-    pub(super) lanes: BTreeMap<Arc<str>, mpsc::UnboundedSender<Queued>>,
+    /// The lanes of the channels.
+    pub(super) lanes: Lanes,
     /// Restarts and journal excerpts.
     pub(super) tasks: mpsc::UnboundedSender<Task>,
     /// Told when all is to be looked at again.
@@ -49,6 +49,8 @@ pub(super) enum Task {
     Restart { unit: Arc<str>, invocation: Option<Invocation>, allow_inactive: bool },
     /// Read the last journal lines of a run.
     FetchLog { unit: Arc<str>, invocation: Option<Invocation> },
+    /// See whether a package manager is at work.
+    LookAtPackages,
 }
 
 /// What new sources need to know of what was before them.
@@ -68,7 +70,7 @@ pub(super) enum Control {
     Reload {
         rules: Box<Rules>,
         expected: BTreeSet<SourceKind>,
-        lanes: BTreeMap<Arc<str>, mpsc::UnboundedSender<Queued>>,
+        lanes: Lanes,
         done: oneshot::Sender<Remembered>,
     },
     /// Answer: the loop turns.
@@ -105,6 +107,8 @@ pub(super) struct Driver {
     rules: Rules,
     seq: u64,
     waiting: VecDeque<Waiting>,
+    /// Messages for lanes that have ended: a reload brings new ones.
+    stranded: Vec<Arc<Notification>>,
     /// The store took too long and that has been reported.
     slow: bool,
     deadline: Option<Boot>,
@@ -139,6 +143,7 @@ impl Driver {
             rules,
             seq: 0,
             waiting: VecDeque::new(),
+            stranded: Vec::new(),
             slow: false,
             deadline: None,
             dirty: false,
@@ -243,7 +248,7 @@ impl Driver {
         for effect in step.effects {
             match effect {
                 Effect::Notify(notification) => {
-                    outbox.extend(OutboxRow::all(&Arc::new(notification.clone())));
+                    outbox.push(OutboxRow::new(Arc::new(notification.clone())));
                     held.push(Effect::Notify(notification));
                 }
                 Effect::Restart { .. } => held.push(effect),
@@ -268,12 +273,12 @@ impl Driver {
 
     fn release(&mut self, effect: Effect) {
         match effect {
-            Effect::Notify(notification) => self.deliver(&Arc::new(notification)),
-            Effect::Restart { unit, invocation, .. } => {
-                let allow_inactive = self.rules.unit(&unit).is_some_and(|r| r.required);
+            Effect::Notify(notification) => self.deliver(Arc::new(notification)),
+            Effect::Restart { unit, invocation, allow_inactive, .. } => {
                 self.task(Task::Restart { unit, invocation, allow_inactive });
             }
             Effect::FetchLog { unit, invocation } => self.task(Task::FetchLog { unit, invocation }),
+            Effect::LookAtPackages => self.task(Task::LookAtPackages),
             Effect::Resync => self.outlets.resync.notify_waiters(),
             Effect::Log(decision) => super::journal::decision(&decision),
         }
@@ -284,13 +289,8 @@ impl Driver {
         let _ = self.outlets.tasks.send(task);
     }
 
-    fn deliver(&self, notification: &Arc<Notification>) {
-        for channel in &notification.channels {
-            if let Some(lane) = self.outlets.lanes.get(channel) {
-                // A lane that has ended leaves the row to the next start.
-                let _ = lane.send(Queued(notification.clone()));
-            }
-        }
+    fn deliver(&mut self, notification: Arc<Notification>) {
+        self.stranded.extend(self.outlets.lanes.deliver(notification).err());
     }
 
     fn stored(&mut self, event: StoreEvent) {
@@ -335,6 +335,8 @@ impl Driver {
         let mut step = self.engine.step(Event::Command(request.command), (self.now)());
         let reply = step.reply.take().unwrap_or_else(|| Ok(String::new()));
         self.take(step);
+        // Who looks after the answer sees what it did.
+        self.publish((self.now)());
         // Who asked may have gone away.
         let _ = request.reply.send(reply);
     }
@@ -348,6 +350,9 @@ impl Driver {
             Control::Reload { rules, expected, lanes, done } => {
                 self.rules = (*rules).clone();
                 self.outlets.lanes = lanes;
+                for notification in std::mem::take(&mut self.stranded) {
+                    self.deliver(notification);
+                }
                 let step = self.engine.reload(*rules, expected, (self.now)());
                 self.take(step);
                 let _ = done.send(Remembered {

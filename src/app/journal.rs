@@ -19,6 +19,20 @@ pub(super) fn decision(decision: &Decision) {
             | Reason::Restored
             | Reason::BackoffReset
             | Reason::Held
+            | Reason::RestartAsked
+            | Reason::Acknowledged
+            | Reason::Unacknowledged
+            | Reason::Silenced
+            | Reason::Maintenance
+            | Reason::Grouping
+            | Reason::Dependant
+            | Reason::Settling
+            | Reason::PackageUpgrade
+            | Reason::HostSleep
+            | Reason::HostShutdown
+            | Reason::OverBeforeTold
+            | Reason::Reminded
+            | Reason::Escalated
             | Reason::Verifying
             | Reason::Confirming
     );

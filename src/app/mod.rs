@@ -4,11 +4,16 @@
 //! `work`. Only `supervisor` starts tasks, only `clock` reads clocks.
 
 pub mod clock;
+mod core;
 mod driver;
 mod journal;
+mod lanes;
 mod liveness;
 pub mod plan;
 pub mod round;
 pub mod run;
 mod supervisor;
 mod work;
+
+pub use core::Core;
+pub use lanes::test_directly;

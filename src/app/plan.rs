@@ -77,7 +77,7 @@ type Kinds = (Vec<Arc<dyn Channel>>, Vec<(usize, FilePattern)>, DiskFilter);
 
 fn kinds(loaded: &mut Loaded) -> Kinds {
     let Loaded { config, sink, .. } = loaded;
-    let channels = notify::channels(&config.channels, sink);
+    let channels = notify::channels(&config.channels, &config.outbound, sink);
     let mut heartbeats = Vec::new();
     for (i, rule) in config.rules.heartbeats.iter().enumerate() {
         match FilePattern::try_new(&rule.path) {

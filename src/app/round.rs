@@ -1,8 +1,8 @@
 //! One round without a daemon, for `keepwell check`: every source looks once, the engine decides,
 //! and what was asked for is done before the process ends.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock;
 use super::driver::{Control, Driver, Inlets, Outlets};
+use super::lanes::{LaneSetup, Lanes};
 use super::plan::{self, Scope};
 use super::run::BadConfig;
 use super::supervisor::Supervisor;
@@ -20,7 +21,6 @@ use crate::actions::Restarter;
 use crate::config::{Options, Paths};
 use crate::engine::saved::Saved;
 use crate::engine::{Engine, Mode, Observation, Snapshot};
-use crate::notify::{self, Lane};
 use crate::sources::SourceContext;
 use crate::store::{self, Limits, Store};
 
@@ -67,6 +67,10 @@ async fn round_here(options: &RoundOptions) -> anyhow::Result<Arc<Snapshot>> {
     let bus = options.scope.bus().map_err(anyhow::Error::msg)?;
     if !options.alert {
         plan.channels.clear();
+    }
+    // What acts keeps what it decides, and must not forget who was told of what: without channels
+    // to send it, a message waits in the outbox for a keepwell that tells.
+    if !options.alert && !options.restart {
         plan.config.rules.channels.clear();
     }
     if !options.restart {
@@ -104,27 +108,15 @@ async fn round_here(options: &RoundOptions) -> anyhow::Result<Arc<Snapshot>> {
     let mut supervisor = Supervisor::default();
     let stop = CancellationToken::new();
     let stop_lanes = CancellationToken::new();
-    let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
-    let mut lanes = BTreeMap::new();
-    for channel in &plan.channels {
-        let context = notify::Context {
-            host_key: notify::host_key(&machine),
-            store: kept.as_ref().map(Store::handle),
-            events: events.clone(),
-            now: clock::now,
-            flush: FLUSH,
-        };
-        let name = channel.name().clone();
-        let own = rows.iter().filter(|r| r.channel == name).cloned().collect();
-        let lane = Lane::new(channel.clone(), own, context);
-        let (queue, queued) = mpsc::unbounded_channel();
-        let until = stop_lanes.clone();
-        supervisor.spawn(format!("channel {name}"), async move {
-            // What is left is in the database, for the next round or the daemon.
-            lane.run(queued, until).await;
-        });
-        lanes.insert(name, queue);
-    }
+    let setup = LaneSetup {
+        store: kept.as_ref().map(Store::handle),
+        events: events.clone(),
+        flush: FLUSH,
+        stop: stop_lanes.clone(),
+        // What is left is in the database, for the next round or the daemon.
+        left: Rc::default(),
+    };
+    let (lanes, _) = Lanes::start(&plan.channels, &plan.config.rules, rows, setup, &mut supervisor);
     let resync = Arc::new(Notify::new());
     let outlets = Outlets { lanes, tasks, resync: resync.clone() };
     let inlets = Inlets {
@@ -160,7 +152,7 @@ async fn round_here(options: &RoundOptions) -> anyhow::Result<Arc<Snapshot>> {
     let _ = timeout(LIMIT, async {
         let _ = snapshots.wait_for(|s| s.ready).await;
         // Every source has looked; what may be a passing state settles, restarts end.
-        wait_until_quiet(&mut supervisor).await;
+        supervisor.wait_for(&["source "], LIMIT).await;
         tokio::time::sleep(SETTLE).await;
         if options.restart {
             settle_restarts(&mut snapshots).await;
@@ -168,28 +160,15 @@ async fn round_here(options: &RoundOptions) -> anyhow::Result<Arc<Snapshot>> {
     })
     .await;
     let _ = control.send(Control::Stop);
-    wait_for(&mut supervisor, "driver").await;
+    supervisor.wait_for(&["driver"], LIMIT).await;
     stop_lanes.cancel();
-    let _ = timeout(FLUSH + SETTLE, wait_for(&mut supervisor, "channel ")).await;
+    supervisor.wait_for(&["channel "], FLUSH + SETTLE).await;
     stop.cancel();
     if let Some(store) = kept {
         store.close(Duration::from_secs(5)).await?;
     }
     drop(lock);
     Ok(snapshots.borrow().clone())
-}
-
-/// Until all sources have ended.
-async fn wait_until_quiet(supervisor: &mut Supervisor) {
-    wait_for(supervisor, "source ").await;
-}
-
-async fn wait_for(supervisor: &mut Supervisor, prefix: &str) {
-    while supervisor.running().iter().any(|n| n.starts_with(prefix)) {
-        if supervisor.ended().await.is_none() {
-            return;
-        }
-    }
 }
 
 /// Until no restart is due at once: those that wait for their backoff are for a later round.

@@ -1,7 +1,6 @@
 //! The daemon: bind early, spawn late, reload on SIGHUP, stop in order.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -16,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock;
 use super::driver::{Control, Driver, Inlets, Outlets};
+use super::lanes::{self, LaneSetup, Lanes};
 use super::liveness;
 use super::plan::{self, Plan, Scope};
 use super::supervisor::Supervisor;
@@ -25,7 +25,7 @@ use crate::config::{Diagnostics, Options, Paths};
 use crate::engine::event::part_state;
 use crate::engine::observation::{Part, PartState};
 use crate::engine::{Engine, Event, Mode, Observation, Snapshot};
-use crate::notify::{self, Lane, Queued};
+use crate::notify::Acts;
 use crate::sources::SourceContext;
 use crate::store::{self, Limits, LockError, OutboxRow, Store, StoreHandle};
 use crate::surfaces::http::{self, Access, AgentInfo, Listener, Shared, Token, bind};
@@ -135,11 +135,14 @@ async fn run_here(options: &RunOptions) -> anyhow::Result<ExitCode> {
         store: store.handle(),
         sources: CancellationToken::new(),
         lanes: CancellationToken::new(),
+        acts: lanes::acts(commands.clone()),
+        reach: watch::Sender::default(),
         left: Rc::default(),
         everything: CancellationToken::new(),
         unsaved: Rc::default(),
     };
     let lanes = agent.start_lanes(&plan, opened.outbox);
+    agent.listen(&plan);
     let inlets = Inlets {
         observations: observed,
         events: events_in,
@@ -170,7 +173,11 @@ async fn run_here(options: &RunOptions) -> anyhow::Result<ExitCode> {
     };
     agent.supervisor.spawn("worker", worker.run());
     agent.start_sources(&plan, remembered, cursors);
-    let shared = agent.serve(&plan, listeners, snapshots.clone(), commands);
+    let (tests, asked) = mpsc::channel(4);
+    agent
+        .supervisor
+        .spawn("tests", lanes::testing(asked, agent.reach.subscribe(), agent.everything.clone()));
+    let shared = agent.serve(&plan, listeners, snapshots.clone(), commands, tests);
     agent.start_liveness(&snapshots);
 
     let failed = agent.live(&shared, snapshots).await;
@@ -213,6 +220,10 @@ struct Agent {
     sources: CancellationToken,
     /// Stops the lanes of the present configuration.
     lanes: CancellationToken,
+    /// What people do on channels that listen.
+    acts: Acts,
+    /// The lanes of the present configuration, for those who send tests.
+    reach: watch::Sender<Lanes>,
     /// What the lanes that were stopped had not delivered.
     left: Rc<RefCell<Vec<OutboxRow>>>,
     /// Stops all else, except the driver.
@@ -221,42 +232,33 @@ struct Agent {
     unsaved: Rc<Cell<usize>>,
 }
 
-type Lanes = BTreeMap<Arc<str>, mpsc::UnboundedSender<Queued>>;
-
 impl Agent {
     /// Starts a lane for each channel, with the rows that wait for it.
-    fn start_lanes(&mut self, plan: &Plan, mut rows: Vec<OutboxRow>) -> Lanes {
-        let machine = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
-        let context = notify::Context {
-            host_key: notify::host_key(&machine),
+    fn start_lanes(&mut self, plan: &Plan, rows: Vec<OutboxRow>) -> Lanes {
+        let setup = LaneSetup {
             store: Some(self.store.clone()),
             events: self.events.clone(),
-            now: clock::now,
             flush: FLUSH_LIMIT,
+            stop: self.lanes.clone(),
+            left: self.left.clone(),
         };
-        let mut lanes = Lanes::new();
-        for channel in &plan.channels {
-            let name = channel.name().clone();
-            let (own, others) = rows.into_iter().partition(|r| r.channel == name);
-            rows = others;
-            let lane = Lane::new(channel.clone(), own, context.clone());
-            let (queue, queued) = mpsc::unbounded_channel();
-            let (stop, left) = (self.lanes.clone(), self.left.clone());
-            self.supervisor.spawn(format!("channel {name}"), async move {
-                let rest = lane.run(queued, stop).await;
-                left.borrow_mut().extend(rest);
-            });
-            lanes.insert(name, queue);
-        }
+        let (lanes, rows) =
+            Lanes::start(&plan.channels, &plan.config.rules, rows, setup, &mut self.supervisor);
         for row in rows {
             tracing::warn!(
                 channel = &*row.channel,
-                alert = &*row.subject,
+                id = &*row.id,
                 "a message waited for a channel that is not configured any more; it is dropped"
             );
             self.store.drop_channel(row.channel);
         }
+        self.reach.send_replace(lanes.clone());
         lanes
+    }
+
+    /// Listens on the channels that can hear, for as long as their lanes live.
+    fn listen(&mut self, plan: &Plan) {
+        lanes::listen(&plan.channels, &self.acts, &self.lanes, &mut self.supervisor);
     }
 
     fn start_sources(
@@ -282,13 +284,15 @@ impl Agent {
         listeners: Vec<Listener>,
         snapshots: watch::Receiver<Arc<Snapshot>>,
         commands: mpsc::Sender<http::CommandRequest>,
+        tests: mpsc::Sender<http::TestRequest>,
     ) -> Arc<Shared> {
         let url = plan.config.http.listen.first().map(|a| format!("http://{a}"));
         let info = AgentInfo {
             version: env!("CARGO_PKG_VERSION"),
             url: url.unwrap_or_else(|| "http://127.0.0.1:8080".into()),
         };
-        let shared = Arc::new(Shared::new(snapshots, commands, info, access(plan)));
+        let shared = Shared::new(snapshots, commands, info, access(plan)).with_tests(tests);
+        let shared = Arc::new(shared);
         for listener in listeners {
             let name = match &listener {
                 Listener::Tcp(_) => "HTTP",
@@ -341,12 +345,13 @@ impl Agent {
                 _ = int.recv() => return false,
                 _ = hup.recv() => self.reload(shared).await,
                 Some(ended) = self.supervisor.ended() => {
-                    // Sources of a former configuration end when they are told to.
+                    // Those of a former configuration end when they are told to.
                     if let Some(panic) = ended.panic {
                         tracing::error!(task = ended.name, panic, "a task crashed; please report this");
                         return true;
                     }
-                    if !ended.name.starts_with("source ") {
+                    let passes = ["source ", "listener "];
+                    if !passes.iter().any(|p| ended.name.starts_with(p)) {
                         tracing::error!(task = ended.name, "a task ended that must not");
                         return true;
                     }
@@ -383,18 +388,14 @@ impl Agent {
 
     async fn swap(&mut self, plan: &Plan) {
         std::mem::take(&mut self.sources).cancel();
-        // The former lanes hand over what they hold; new messages wait in the new lanes' queues.
+        // The former lanes hand over what they hold; what comes meanwhile waits at the driver.
         std::mem::take(&mut self.lanes).cancel();
-        let names: Vec<String> =
-            self.supervisor.running().into_iter().filter(|n| n.starts_with("channel ")).collect();
-        for _ in names {
-            if timeout(FLUSH_LIMIT + Duration::from_secs(1), self.supervisor.ended()).await.is_err()
-            {
-                break;
-            }
-        }
+        let limit = FLUSH_LIMIT + Duration::from_secs(1);
+        // Together: the end of either, while the other is waited for, is what was asked for.
+        self.supervisor.wait_for(&["listener ", "channel "], limit).await;
         let rows = std::mem::take(&mut *self.left.borrow_mut());
         let lanes = self.start_lanes(plan, rows);
+        self.listen(plan);
         let (done, remembered) = oneshot::channel();
         let rules = Box::new(plan.config.rules.clone());
         let expected = plan.expected();
@@ -416,11 +417,11 @@ impl Agent {
         self.notifier.extend_timeout(STOP_LIMIT + Duration::from_secs(5));
         self.sources.cancel();
         let _ = self.control.send(Control::Stop);
-        self.wait_for("driver", Duration::from_secs(4)).await;
+        self.supervisor.wait_for(&["driver"], Duration::from_secs(4)).await;
         self.lanes.cancel();
-        self.wait_for("channel ", FLUSH_LIMIT + Duration::from_secs(1)).await;
+        self.supervisor.wait_for(&["channel "], FLUSH_LIMIT + Duration::from_secs(1)).await;
         self.everything.cancel();
-        self.wait_for("", Duration::from_secs(3)).await;
+        self.supervisor.wait_for(&[""], Duration::from_secs(3)).await;
         let left = self.supervisor.running();
         if !left.is_empty() {
             tracing::warn!(tasks = left.join(", "), "these did not end in time and are left");
@@ -431,18 +432,6 @@ impl Agent {
         }
         tracing::info!("keepwell has stopped");
         saved.is_ok()
-    }
-
-    /// Waits until no task whose name begins so runs any more.
-    async fn wait_for(&mut self, prefix: &str, limit: Duration) {
-        let all = async {
-            while self.supervisor.running().iter().any(|n| n.starts_with(prefix)) {
-                if self.supervisor.ended().await.is_none() {
-                    break;
-                }
-            }
-        };
-        let _ = timeout(limit, all).await;
     }
 }
 

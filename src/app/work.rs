@@ -1,6 +1,7 @@
 //! Carries out what the engine asks for and what takes time: restarts, and reading the last journal
 //! lines of a run. Several at once; the outcome comes back to the driver as an event.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
@@ -8,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::Task;
-use crate::actions::Restarter;
+use crate::actions::{Restarter, packages};
 use crate::engine::observation::Excerpt;
 use crate::engine::{Event, Observation, Outcome};
 use crate::systemd::journal::Journal;
@@ -44,7 +45,7 @@ impl Worker {
                 () = self.stop.cancelled() => return,
                 Some(ended) = running.join_next() => {
                     if let Err(error) = ended {
-                        tracing::error!(%error, "a restart or a journal read crashed");
+                        tracing::error!(%error, "a restart or a reading crashed");
                     }
                     continue;
                 }
@@ -62,6 +63,14 @@ impl Worker {
                         let _permit = permit.acquire().await;
                         let result = restarter.restart(&unit, invocation, allow_inactive).await;
                         let _ = events.send(Event::Outcome(Outcome::Restart { unit, result }));
+                    });
+                }
+                Task::LookAtPackages => {
+                    let out = self.observations.clone();
+                    running.spawn_local(async move {
+                        // Some small files of /proc: it takes no time to speak of.
+                        let seen = packages::look(Path::new("/"));
+                        let _ = out.send(Observation::Packages(seen)).await;
                     });
                 }
                 Task::FetchLog { unit, invocation } => {

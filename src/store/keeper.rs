@@ -252,6 +252,7 @@ impl Keeper {
                 }
                 Change::Restart(unit, record) => self.file.set(unit, record, self.seq),
                 Change::RestartGone(unit) => self.file.remove(&unit, self.seq),
+                Change::Silences(silences) => self.picture.silences = Some(silences),
                 Change::Holds(holds) => self.picture.holds = Some(holds),
                 Change::Cursor(cursor) => self.picture.cursor = Some(cursor),
                 Change::ErrorsCursor(cursor) => self.picture.errors_cursor = Some(cursor),

@@ -5,8 +5,8 @@
 //! restarts (`engine`), and when an effect may be released (`app::driver`).
 //!
 //! # What is where
-//! `keepwell.db` is the truth for alerts, counts, holds, the journal cursor, the agent's own
-//! record and the outbox. `state.json` is the truth for the restart state of units. Each write of
+//! `keepwell.db` is the truth for alerts, counts, holds, silences, the journal cursor, the agent's
+//! own record and the outbox. `state.json` is the truth for the restart state of units. Each write of
 //! either carries a sequence number that rises for ever, over restarts too.
 //!
 //! # The order of one commit, and what a crash leaves behind
@@ -43,7 +43,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engine::alert::{Happening, Notification};
+use crate::engine::alert::Notification;
 use crate::engine::observation::{Part, PartSeen, PartState};
 use crate::engine::saved::{Change, Saved};
 use crate::engine::time::{Human, Now, Wall};
@@ -77,39 +77,30 @@ impl Default for Limits {
     }
 }
 
-/// One message that waits for one channel: at most one row per channel and subject.
+/// One message that waits for its channel. A channel has one at a time; the engine folds what
+/// happens meanwhile.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboxRow {
     /// The channel.
     pub channel: Arc<str>,
-    /// [`Notification::subject`].
-    pub subject: Arc<str>,
     /// [`Notification::id`].
     pub id: Arc<str>,
-    /// Rises with each message about the subject.
-    pub revision: u32,
-    /// The beginning of the story has not been delivered to this channel: this message has to
-    /// tell it as well. Kept when a later message replaces one that still waited.
-    pub opening: bool,
     /// The message.
     pub notification: Arc<Notification>,
     /// Deliveries tried and failed.
     pub attempts: u32,
     /// Not before this.
     pub next_at: Wall,
-    /// When it was first queued.
+    /// When it was queued.
     pub created: Wall,
 }
 
 impl OutboxRow {
-    /// The row that hands `notification` to `channel`, due at once.
-    pub fn new(channel: Arc<str>, notification: Arc<Notification>) -> Self {
+    /// The row of a message that is due at once.
+    pub fn new(notification: Arc<Notification>) -> Self {
         Self {
-            channel,
-            subject: Arc::clone(&notification.subject),
-            id: notification.id.as_str().into(),
-            revision: notification.alerts.iter().map(|a| a.revision).max().unwrap_or(0),
-            opening: opens(notification.happening),
+            channel: Arc::clone(&notification.channel),
+            id: Arc::clone(&notification.id),
             attempts: 0,
             next_at: notification.at,
             created: notification.at,
@@ -117,40 +108,19 @@ impl OutboxRow {
         }
     }
 
-    /// One row for each channel of a message.
-    pub fn all(notification: &Arc<Notification>) -> impl Iterator<Item = Self> {
-        let each = Arc::clone(notification);
-        (0..notification.channels.len())
-            .map(move |i| Self::new(Arc::clone(&each.channels[i]), Arc::clone(&each)))
-    }
-
-    /// Which message this is; what the store compares before it deletes a row.
+    /// Which message this is.
     pub fn key(&self) -> RowKey {
-        RowKey {
-            channel: Arc::clone(&self.channel),
-            subject: Arc::clone(&self.subject),
-            id: Arc::clone(&self.id),
-            revision: self.revision,
-        }
+        RowKey { channel: Arc::clone(&self.channel), id: Arc::clone(&self.id) }
     }
-}
-
-/// Whether a message of this kind tells the beginning of a story.
-pub(crate) fn opens(happening: Happening) -> bool {
-    matches!(happening, Happening::Opened | Happening::Digest)
 }
 
 /// Names one message on one channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RowKey {
     /// The channel.
     pub channel: Arc<str>,
-    /// What it is about.
-    pub subject: Arc<str>,
     /// Which message.
     pub id: Arc<str>,
-    /// Its revision.
-    pub revision: u32,
 }
 
 /// What one step of the engine wants to survive.
@@ -246,14 +216,13 @@ impl StoreHandle {
         self.send(Job::Commit(commit))
     }
 
-    /// A message was delivered or given up for good: deletes its row, unless a later message about
-    /// the same subject has taken its place; that one is then no longer the opening.
+    /// A message was delivered or given up for good: deletes its row.
     pub fn delivered(&self, key: RowKey) {
         // A store that is gone has been reported by the end of its events.
         let _ = self.send(Job::Delivered(key));
     }
 
-    /// A delivery failed and is to be tried again at a time; ignored when the row has changed.
+    /// A delivery failed and is to be tried again at a time; ignored when the row is gone.
     pub fn failed_attempt(&self, key: RowKey, attempts: u32, next_at: Wall) {
         let _ = self.send(Job::FailedAttempt { key, attempts, next_at });
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
-use super::OutboxRow;
 use super::picture::{Picture, RowChange};
+use super::{OutboxRow, RowKey};
 use crate::engine::alert::AlertRecord;
 use crate::engine::saved::{AgentRecord, Saved};
 use crate::engine::time::Wall;
@@ -15,7 +16,8 @@ use crate::engine::time::Wall;
 /// from N to N + 1.
 pub(super) const SCHEMA: i64 = MIGRATIONS.len() as i64;
 
-pub(super) const MIGRATIONS: [&str; 1] = ["
+pub(super) const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
     CREATE TABLE alerts (
         id TEXT PRIMARY KEY, check_id TEXT NOT NULL, kind TEXT NOT NULL, severity TEXT NOT NULL,
@@ -30,7 +32,21 @@ pub(super) const MIGRATIONS: [&str; 1] = ["
         created INTEGER NOT NULL, notification TEXT NOT NULL,
         PRIMARY KEY (channel, subject)
     ) STRICT;
-"];
+",
+    // What waits is now a message of its own, not the latest word on a subject: the one cannot be
+    // made out of the other.
+    "
+    DROP TABLE outbox;
+    CREATE TABLE outbox (
+        channel TEXT NOT NULL, id TEXT NOT NULL, attempts INTEGER NOT NULL,
+        next_at INTEGER NOT NULL, created INTEGER NOT NULL, notification TEXT NOT NULL,
+        PRIMARY KEY (channel, id)
+    ) STRICT;
+    CREATE TABLE silences (number INTEGER PRIMARY KEY, record TEXT NOT NULL) STRICT;
+    ALTER TABLE alerts ADD COLUMN pending INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX alerts_pending ON alerts (pending) WHERE pending > 0;
+",
+];
 
 /// How long after their end alerts are read back: longer than any cooldown.
 const RECENT_US: i64 = 24 * 3600 * 1_000_000;
@@ -42,6 +58,8 @@ const RECENT_MAX: i64 = 1000;
 pub(super) struct Loaded {
     pub(super) saved: Saved,
     pub(super) outbox: Vec<OutboxRow>,
+    /// The schema of the file; an older one than [`SCHEMA`] where it could not be migrated.
+    schema: i64,
     /// Of the last transaction.
     pub(super) seq: u64,
     /// Of the last change of `state.json` that the last transaction knew of.
@@ -71,9 +89,11 @@ pub(super) fn salvage(conn: &Connection, now: Wall) -> Loaded {
 
 type Step = fn(&Connection, Wall, &mut Loaded) -> rusqlite::Result<()>;
 
-const STEPS: [Step; 5] = [load_meta, load_alerts, load_counts, load_holds, load_outbox];
+const STEPS: [Step; 6] =
+    [load_meta, load_alerts, load_counts, load_holds, load_silences, load_outbox];
 
 fn load_meta(conn: &Connection, _: Wall, loaded: &mut Loaded) -> rusqlite::Result<()> {
+    loaded.schema = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     loaded.seq = number(conn, "seq")?;
     loaded.state_seq = number(conn, "state_seq")?;
     loaded.saved.cursor = text(conn, "cursor")?;
@@ -86,13 +106,43 @@ fn load_meta(conn: &Connection, _: Wall, loaded: &mut Loaded) -> rusqlite::Resul
 
 fn load_alerts(conn: &Connection, now: Wall, loaded: &mut Loaded) -> rusqlite::Result<()> {
     let mut open = conn.prepare("SELECT record FROM alerts WHERE resolved IS NULL")?;
-    each(&mut open.query([])?, &mut loaded.saved.alerts, &mut loaded.not_understood)?;
-    let mut recent = conn
-        .prepare("SELECT record FROM alerts WHERE resolved > ?1 ORDER BY resolved DESC LIMIT ?2")?;
-    let mut rows = recent.query(params![now.0.saturating_sub(RECENT_US), RECENT_MAX])?;
-    each(&mut rows, &mut loaded.saved.alerts, &mut loaded.not_understood)?;
+    each_alert(&mut open.query([])?, loaded)?;
+    let mut told = "";
+    if loaded.schema >= 2 {
+        // Whoever is still to be told of an end is told, however long ago it was.
+        let mut untold =
+            conn.prepare("SELECT record FROM alerts WHERE pending > 0 AND resolved IS NOT NULL")?;
+        each_alert(&mut untold.query([])?, loaded)?;
+        told = "AND pending = 0";
+    }
+    let mut recent = conn.prepare(&format!(
+        "SELECT record FROM alerts WHERE resolved > ?1 {told} ORDER BY resolved DESC LIMIT ?2",
+    ))?;
+    each_alert(&mut recent.query(params![now.0.saturating_sub(RECENT_US), RECENT_MAX])?, loaded)?;
     loaded.saved.alerts.sort_by(|a, b| (a.opened, &a.id).cmp(&(b.opened, &b.id)));
     Ok(())
+}
+
+fn each_alert(rows: &mut rusqlite::Rows<'_>, loaded: &mut Loaded) -> rusqlite::Result<()> {
+    while let Some(row) = rows.next()? {
+        let json = text_of(row, 0)?;
+        let alert = serde_json::from_str(json).ok().or_else(|| old_alert(json));
+        loaded.not_understood += usize::from(alert.is_none());
+        loaded.saved.alerts.extend(alert);
+    }
+    Ok(())
+}
+
+/// An alert as schema 1 wrote it: what was done about it was plain text without a time.
+fn old_alert(json: &str) -> Option<AlertRecord> {
+    let mut value: Value = serde_json::from_str(json).ok()?;
+    let opened = value.get("opened")?.clone();
+    for act in value.get_mut("acts")?.as_array_mut()? {
+        if act.is_string() {
+            *act = json!({ "at": opened, "text": act.take() });
+        }
+    }
+    serde_json::from_value(value).ok()
 }
 
 fn load_counts(conn: &Connection, _: Wall, loaded: &mut Loaded) -> rusqlite::Result<()> {
@@ -105,25 +155,34 @@ fn load_holds(conn: &Connection, _: Wall, loaded: &mut Loaded) -> rusqlite::Resu
     each(&mut select.query([])?, &mut loaded.saved.holds, &mut loaded.not_understood)
 }
 
+fn load_silences(conn: &Connection, _: Wall, loaded: &mut Loaded) -> rusqlite::Result<()> {
+    if loaded.schema < 2 {
+        return Ok(());
+    }
+    let mut select = conn.prepare("SELECT record FROM silences ORDER BY number")?;
+    each(&mut select.query([])?, &mut loaded.saved.silences, &mut loaded.not_understood)
+}
+
 fn load_outbox(conn: &Connection, _: Wall, loaded: &mut Loaded) -> rusqlite::Result<()> {
+    if loaded.schema < 2 {
+        return Ok(());
+    }
     let mut select = conn.prepare(
-        "SELECT notification, channel, subject, id, revision, opening, attempts, next_at, created
-         FROM outbox ORDER BY created, subject",
+        "SELECT notification, channel, id, attempts, next_at, created
+         FROM outbox ORDER BY created, channel, id",
     )?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         let notification = parse(text_of(row, 0)?, &mut loaded.not_understood);
-        let Some(notification) = notification else { continue };
+        let Some(notification) = notification.map(Arc::new) else { continue };
+        loaded.saved.outbox.push(Arc::clone(&notification));
         loaded.outbox.push(OutboxRow {
             channel: text_of(row, 1)?.into(),
-            subject: text_of(row, 2)?.into(),
-            id: text_of(row, 3)?.into(),
-            revision: row.get(4)?,
-            opening: row.get(5)?,
-            attempts: row.get(6)?,
-            next_at: Wall(row.get(7)?),
-            created: Wall(row.get(8)?),
-            notification: Arc::new(notification),
+            id: text_of(row, 2)?.into(),
+            attempts: row.get(3)?,
+            next_at: Wall(row.get(4)?),
+            created: Wall(row.get(5)?),
+            notification,
         });
     }
     Ok(())
@@ -181,12 +240,18 @@ pub(super) fn write(tx: &Transaction<'_>, picture: &Picture) -> rusqlite::Result
     }
     for (unit, count) in &picture.counts {
         tx.prepare_cached("INSERT OR REPLACE INTO counts (unit, record) VALUES (?1, ?2)")?
-            .execute(params![&**unit, json(count)?])?;
+            .execute(params![&**unit, to_json(count)?])?;
     }
     if let Some(holds) = &picture.holds {
         tx.execute("DELETE FROM holds", [])?;
         for hold in holds {
-            tx.execute("INSERT INTO holds (record) VALUES (?1)", [json(hold)?])?;
+            tx.execute("INSERT INTO holds (record) VALUES (?1)", [to_json(hold)?])?;
+        }
+    }
+    if let Some(silences) = &picture.silences {
+        tx.execute("DELETE FROM silences", [])?;
+        for silence in silences {
+            tx.execute("INSERT INTO silences (record) VALUES (?1)", [to_json(silence)?])?;
         }
     }
     if let Some(cursor) = &picture.errors_cursor {
@@ -196,18 +261,19 @@ pub(super) fn write(tx: &Transaction<'_>, picture: &Picture) -> rusqlite::Result
         set(tx, "cursor", cursor)?;
     }
     if let Some(agent) = &picture.agent {
-        set(tx, "agent", json(agent)?)?;
+        set(tx, "agent", to_json(agent)?)?;
     }
     for channel in &picture.dropped_channels {
         tx.execute("DELETE FROM outbox WHERE channel = ?1", [&**channel])?;
     }
-    picture.outbox.values().flatten().try_for_each(|change| write_row(tx, change))
+    picture.outbox.iter().try_for_each(|(key, change)| write_row(tx, key, change))
 }
 
 fn write_alert(tx: &Transaction<'_>, alert: &AlertRecord) -> rusqlite::Result<()> {
     tx.prepare_cached(
-        "INSERT OR REPLACE INTO alerts (id, check_id, kind, severity, opened, resolved, record)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT OR REPLACE INTO alerts
+             (id, check_id, kind, severity, opened, resolved, pending, record)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
     .execute(params![
         &*alert.id,
@@ -216,66 +282,41 @@ fn write_alert(tx: &Transaction<'_>, alert: &AlertRecord) -> rusqlite::Result<()
         alert.severity.as_str(),
         alert.opened.0,
         alert.resolved.map(|at| at.0),
-        json(alert)?,
+        u32::try_from(alert.pending.len()).unwrap_or(u32::MAX),
+        to_json(alert)?,
     ])
     .map(drop)
 }
 
-fn write_row(tx: &Transaction<'_>, change: &RowChange) -> rusqlite::Result<()> {
+fn write_row(tx: &Transaction<'_>, key: &RowKey, change: &RowChange) -> rusqlite::Result<()> {
+    let (channel, id) = (&*key.channel, &*key.id);
     match change {
-        RowChange::Put { row, inherit } => tx
+        RowChange::Put(row) => tx
             .prepare_cached(
-                "INSERT INTO outbox (channel, subject, id, revision, opening, attempts, next_at,
-                                     created, notification)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-                 ON CONFLICT (channel, subject) DO UPDATE SET id = excluded.id,
-                     revision = excluded.revision,
-                     opening = excluded.opening OR (?10 AND outbox.opening),
-                     attempts = excluded.attempts, next_at = excluded.next_at,
-                     created = iif(?10, min(excluded.created, outbox.created), excluded.created),
-                     notification = excluded.notification",
+                "INSERT OR REPLACE INTO outbox
+                     (channel, id, attempts, next_at, created, notification)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
             .execute(params![
-                &*row.channel,
-                &*row.subject,
-                &*row.id,
-                row.revision,
-                row.opening,
+                channel,
+                id,
                 row.attempts,
                 row.next_at.0,
                 row.created.0,
-                json(&*row.notification)?,
-                inherit,
+                to_json(&*row.notification)?,
             ])?,
-        RowChange::Delivered(key) => {
-            // An earlier message about the subject is told with the later one.
-            tx.prepare_cached(
-                "DELETE FROM outbox WHERE channel = ?1 AND subject = ?2
-                 AND (revision < ?4 OR (revision = ?4 AND id = ?3))",
-            )?
-            .execute(params![&*key.channel, &*key.subject, &*key.id, key.revision])?;
-            tx.prepare_cached(
-                "UPDATE outbox SET opening = 0 WHERE channel = ?1 AND subject = ?2 AND opening",
-            )?
-            .execute([&*key.channel, &*key.subject])?
-        }
-        RowChange::Attempt { key, attempts, next_at } => tx
+        RowChange::Gone => tx
+            .prepare_cached("DELETE FROM outbox WHERE channel = ?1 AND id = ?2")?
+            .execute([channel, id])?,
+        RowChange::Attempt { attempts, next_at } => tx
             .prepare_cached(
-                "UPDATE outbox SET attempts = ?5, next_at = ?6
-                 WHERE channel = ?1 AND subject = ?2 AND id = ?3 AND revision = ?4",
+                "UPDATE outbox SET attempts = ?3, next_at = ?4 WHERE channel = ?1 AND id = ?2",
             )?
-            .execute(params![
-                &*key.channel,
-                &*key.subject,
-                &*key.id,
-                key.revision,
-                attempts,
-                next_at.0
-            ])?,
+            .execute(params![channel, id, attempts, next_at.0])?,
     };
     Ok(())
 }
 
-fn json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+fn to_json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))
 }

@@ -91,14 +91,16 @@ pub(super) fn at_cap(conn: &Connection) -> bool {
 
 /// Deletes the oldest tenth of the resolved alerts; returns how many.
 pub(super) fn make_room(conn: &mut Connection) -> rusqlite::Result<usize> {
-    let resolved: i64 =
-        conn.query_row("SELECT count(*) FROM alerts WHERE resolved IS NOT NULL", [], |row| {
-            row.get(0)
-        })?;
+    let resolved: i64 = conn.query_row(
+        "SELECT count(*) FROM alerts WHERE resolved IS NOT NULL AND pending = 0",
+        [],
+        |row| row.get(0),
+    )?;
     delete_resolved(conn, i64::MAX, (resolved / 10).max(64))
 }
 
-/// Deletes the oldest alerts that were resolved before a time, at most so many.
+/// Deletes the oldest alerts that were resolved before a time, at most so many. One whose end is
+/// still to be told stays.
 pub(super) fn delete_resolved(
     conn: &mut Connection,
     before: i64,
@@ -106,7 +108,8 @@ pub(super) fn delete_resolved(
 ) -> rusqlite::Result<usize> {
     conn.prepare_cached(
         "DELETE FROM alerts WHERE rowid IN
-             (SELECT rowid FROM alerts WHERE resolved < ?1 ORDER BY resolved LIMIT ?2)",
+             (SELECT rowid FROM alerts WHERE resolved < ?1 AND pending = 0
+              ORDER BY resolved LIMIT ?2)",
     )?
     .execute(params![before, most])
 }

@@ -15,9 +15,12 @@ use serde_json::{Value, json};
 
 use super::keeper::{Hook, Stage};
 use super::*;
-use crate::engine::alert::{AlertKey, AlertRecord};
+use crate::engine::alert::{
+    ActNote, AlertKey, AlertRecord, Gist, Happening, Item, Notification, Pending,
+};
 use crate::engine::event::Actor;
-use crate::engine::saved::{AgentRecord, CountRecord, Hold, Moment, Phase, RestartRecord};
+use crate::engine::matcher::Matcher;
+use crate::engine::saved::{AgentRecord, CountRecord, Hold, Moment, Phase, RestartRecord, Silence};
 use crate::engine::time::Boot;
 use crate::engine::words::{AlertKind, CheckId, Reason, Severity};
 
@@ -47,7 +50,7 @@ fn open(dir: &Path) -> (Store, Opened) {
 /// The next event, within a limit.
 fn next(opened: &mut Opened) -> StoreEvent {
     runtime().block_on(async {
-        tokio::time::timeout(Duration::from_secs(20), opened.events.recv())
+        tokio::time::timeout(Duration::from_secs(60), opened.events.recv())
             .await
             .expect("the store says something")
             .expect("the store lives")
@@ -95,11 +98,19 @@ fn alert(n: u64, resolved: bool) -> AlertRecord {
         summary: "exited with status 1".into(),
         opened,
         resolved: resolved.then(|| opened.after(Duration::from_secs(n % 3000))),
-        revision: 1,
         told: vec!["ops".into()],
+        pending: Vec::new(),
+        untold: None,
+        first_told: Some(opened),
         last_told: Some(opened),
+        told_severity: None,
         lines: vec!["Ärger: \"x\"".into()],
-        acts: vec!["restarted it".into()],
+        acts: vec![ActNote { at: opened, by: None, text: "restarted it".into() }],
+        next: None,
+        ack: None,
+        flapping: false,
+        cause: None,
+        escalated: 0,
     }
 }
 
@@ -116,19 +127,35 @@ fn record(step: u32) -> RestartRecord {
     }
 }
 
-fn message(subject: &str, happening: Happening, revision: u32) -> Arc<Notification> {
-    let mut alert = alert(1, happening == Happening::Resolved);
-    alert.revision = revision;
-    Arc::new(Notification {
-        id: format!("{subject}-{revision}"),
-        subject: subject.into(),
-        channels: vec!["ops".into(), "mail".into()],
-        happening,
-        at: now().wall,
-        host: "web1".into(),
-        labels: Arc::new(BTreeMap::new()),
-        alerts: vec![alert],
-    })
+/// An alert that ended long ago and whose end one channel is still to be told.
+fn ended_untold(n: u64) -> AlertRecord {
+    let ended = now().wall.before(Duration::from_secs(90 * 24 * 3600));
+    let pending = Pending {
+        channel: "ops".into(),
+        happening: Happening::Resolved,
+        opening: false,
+        since: ended,
+    };
+    AlertRecord { opened: ended, resolved: Some(ended), pending: vec![pending], ..alert(n, true) }
+}
+
+fn message(channel: &str, id: &str) -> Arc<Notification> {
+    let at = now().wall;
+    let (host, labels) = ("web1".into(), Arc::new(BTreeMap::new()));
+    let item = Item {
+        happening: Happening::Opened,
+        opening: true,
+        since: at,
+        beneath: false,
+        alert: alert(1, false),
+    };
+    let bare = Notification::test(id, channel.into(), host, labels, at);
+    Arc::new(Notification { gist: Gist::Alerts, items: vec![item], ..bare })
+}
+
+/// Rows of the same message to two channels.
+fn rows(id: &str) -> Vec<OutboxRow> {
+    ["mail", "ops"].map(|channel| OutboxRow::new(message(channel, id))).into()
 }
 
 fn commit(seq: u64, changes: Vec<Change>) -> Commit {
@@ -162,10 +189,23 @@ fn everything_comes_back_after_a_restart() {
         actor: Actor("root (uid 0)".into()),
         why: Some("deploy".into()),
     };
-    let agent =
-        AgentRecord { boot_id: "b".into(), clean_stop: false, next_alert: 4, settled: true };
+    let silence = Silence {
+        id: "s1".into(),
+        matcher: Matcher::check("disk:*").unwrap(),
+        from: Wall(4),
+        until: Wall(5),
+        actor: Actor("telegram:@anna".into()),
+        why: None,
+    };
+    let agent = AgentRecord {
+        boot_id: "b".into(),
+        clean_stop: false,
+        next_alert: 4,
+        settled: true,
+        reported: Some(Default::default()),
+    };
     let restart = record(2);
-    let rows: Vec<_> = OutboxRow::all(&message("a1", Happening::Opened, 1)).collect();
+    let rows = rows("m1");
     store
         .commit(Commit {
             seq: 1,
@@ -177,6 +217,7 @@ fn everything_comes_back_after_a_restart() {
                 Change::Restart("gone.service".into(), record(1)),
                 Change::RestartGone("gone.service".into()),
                 Change::Holds(vec![hold.clone()]),
+                Change::Silences(vec![silence.clone()]),
                 Change::Cursor("s=1".into()),
                 Change::ErrorsCursor("s=2".into()),
                 Change::Agent(agent.clone()),
@@ -205,14 +246,14 @@ fn everything_comes_back_after_a_restart() {
             counts: vec![count],
             restarts: BTreeMap::from([("w.service".into(), restart)]),
             holds: vec![hold],
+            silences: vec![silence],
+            outbox: rows.iter().map(|r| r.notification.clone()).collect(),
             cursor: Some("s=1".into()),
             errors_cursor: Some("s=2".into()),
             agent: Some(agent),
         }
     );
-    let mut expected = rows;
-    expected.sort_by(|a, b| a.channel.cmp(&b.channel));
-    assert_eq!(opened.outbox, expected);
+    assert_eq!(opened.outbox, rows);
     close(store).unwrap();
 }
 
@@ -220,7 +261,10 @@ fn alert_as(opened: &Opened, id: &str, resolved: bool) -> AlertRecord {
     let found = opened.saved.alerts.iter().find(|a| &*a.id == id).unwrap().clone();
     let mut expected = alert(id[1..].parse().unwrap(), resolved);
     expected.opened = found.opened;
+    expected.first_told = found.first_told;
     expected.last_told = found.last_told;
+    expected.acts = found.acts.clone();
+    assert_eq!(expected.acts[0].text, "restarted it");
     expected.resolved = found.resolved;
     assert_eq!(found.resolved.is_some(), resolved);
     expected
@@ -316,4 +360,31 @@ fn a_crash_between_the_two_writes_leaves_the_file_ahead() {
     assert_eq!(opened.newer, Newer::StateFile);
     assert_eq!(opened.saved.restarts["a.service"].step, 1);
     assert_eq!((opened.saved.alerts.len(), opened.saved.cursor), (0, None));
+}
+
+#[test]
+fn what_is_over_is_read_back_for_a_day_or_until_its_end_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, mut opened) = open(dir.path());
+    let mut old = alert(3, true);
+    old.resolved = Some(now().wall.before(Duration::from_secs(25 * 3600)));
+    let records = [alert(1, false), alert(2, true), old, ended_untold(4)];
+    store.commit(commit(1, records.map(Change::Alert).into())).unwrap();
+    answer(&mut opened);
+    close(store).unwrap();
+    let ids = |opened: &Opened| -> Vec<String> {
+        let mut ids: Vec<_> = opened.saved.alerts.iter().map(|a| a.id.to_string()).collect();
+        ids.sort();
+        ids
+    };
+    let (store, mut opened) = open(dir.path());
+    assert_eq!(ids(&opened), ["a1", "a2", "a4"]);
+    assert_eq!(opened.saved.alerts[0].pending[0].happening, Happening::Resolved);
+    let told = AlertRecord { pending: Vec::new(), ..opened.saved.alerts[0].clone() };
+    store.commit(commit(1, vec![Change::Alert(told)])).unwrap();
+    answer(&mut opened);
+    close(store).unwrap();
+    let (store, opened) = open(dir.path());
+    assert_eq!(ids(&opened), ["a1", "a2"]);
+    close(store).unwrap();
 }

@@ -107,7 +107,7 @@ fn what_a_damaged_database_still_gives_is_saved() {
                 Change::Count(CountRecord::new("w.service".into())),
                 Change::Cursor("s=1".into()),
             ],
-            outbox: OutboxRow::all(&message("a1", Happening::Opened, 1)).collect(),
+            outbox: rows("m1"),
         })
         .unwrap();
     answer(&mut opened);
@@ -166,7 +166,7 @@ fn a_database_of_a_newer_keepwell_is_read_but_never_written() {
     let (store, mut opened) = open(dir.path());
     assert!(
         matches!(&opened.faults[..], [PartSeen { part: Part::Database, state: PartState::Broken(t) }]
-            if t.contains("written by a newer keepwell (schema 9; this one knows up to 1)")),
+            if t.contains("written by a newer keepwell (schema 9; this one knows up to 2)")),
         "{:?}",
         opened.faults
     );
@@ -211,4 +211,81 @@ fn a_repaired_fault_is_shown_for_a_while() {
     assert_eq!(answer, StoreEvent::Stored(1));
     assert!(!said.into_inner(), "not yet taken back: {parts:?}");
     close(store).unwrap();
+}
+
+/// What the first keepwell wrote: its tables, and its words of an alert and a message.
+fn schema_1(path: &Path, now: Wall) {
+    let conn = rusqlite::Connection::open(path).unwrap();
+    conn.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;").unwrap();
+    conn.execute_batch(crate::store::rows::MIGRATIONS[0]).unwrap();
+    let alert = |id: &str, resolved: Option<i64>| {
+        let record = json!({
+            "id": id, "check": "unit:w1.service", "kind": "state", "severity": "critical",
+            "reason": "exit-code", "summary": "exited with status 1", "opened": now.0 - 7_000_000,
+            "resolved": resolved, "revision": 3, "told": ["ops"], "last_told": now.0,
+            "lines": ["one"], "acts": ["waits 10 s before it restarts it", "restarted it"],
+        });
+        conn.execute(
+            "INSERT INTO alerts VALUES (?1, 'unit:w1.service', 'state', 'critical', ?2, ?3, ?4)",
+            rusqlite::params![id, now.0 - 7_000_000, resolved, record.to_string()],
+        )
+        .unwrap();
+        record
+    };
+    let open = alert("a1", None);
+    alert("a2", Some(now.0 - 1_000_000));
+    let message = json!({
+        "id": "a1.opened.5", "subject": "a1", "channels": ["ops"], "happening": "opened",
+        "at": now.0, "host": "web1", "labels": {}, "alerts": [open],
+    });
+    conn.execute(
+        "INSERT INTO outbox VALUES ('ops', 'a1', 'a1.opened.5', 1, 1, 0, ?1, ?1, ?2)",
+        rusqlite::params![now.0, message.to_string()],
+    )
+    .unwrap();
+    conn.execute_batch(
+        "INSERT INTO meta VALUES ('seq', 7), ('cursor', 's=1'), ('clean', 1);
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_database_of_the_first_schema_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = now().wall;
+    schema_1(&dir.path().join("keepwell.db"), at);
+    let check = |opened: &Opened| {
+        assert_eq!((&opened.faults[..], opened.outbox.len()), (&[][..], 0));
+        assert_eq!(opened.saved.cursor.as_deref(), Some("s=1"));
+        let ids: Vec<_> = opened.saved.alerts.iter().map(|a| &*a.id).collect();
+        assert_eq!(ids, ["a1", "a2"]);
+        let first = &opened.saved.alerts[0];
+        assert_eq!((&first.told[..], first.reason), (&["ops".into()][..], Reason::ExitCode));
+        let act = |text: &str| ActNote { at: first.opened, by: None, text: text.into() };
+        assert_eq!(first.acts, [act("waits 10 s before it restarts it"), act("restarted it")]);
+    };
+    let (store, mut opened) = open(dir.path());
+    check(&opened);
+    let change = Change::Alert(opened.saved.alerts[0].clone());
+    store.commit(Commit { seq: 1, changes: vec![change], outbox: rows("m1") }).unwrap();
+    assert_eq!(answer(&mut opened).0, StoreEvent::Stored(1));
+    close(store).unwrap();
+    let (store, mut opened) = open(dir.path());
+    let keys: Vec<_> = opened.outbox.iter().map(OutboxRow::key).collect();
+    assert_eq!(keys, rows("m1").iter().map(OutboxRow::key).collect::<Vec<_>>());
+    opened.outbox.clear();
+    check(&opened);
+    close(store).unwrap();
+}
+
+#[test]
+fn a_database_of_the_first_schema_is_read_where_it_cannot_be_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = now().wall;
+    let path = dir.path().join("keepwell.db");
+    schema_1(&path, at);
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    let loaded = crate::store::rows::load(&conn, at).unwrap();
+    assert_eq!((loaded.saved.alerts.len(), loaded.outbox.len(), loaded.not_understood), (2, 0, 0));
 }

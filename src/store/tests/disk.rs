@@ -71,7 +71,7 @@ fn a_full_disk_is_survived_and_made_up_for() {
             Change::Alert(alert(seq, seq % 2 == 0)),
             Change::Restart(format!("u{seq}.service").into(), record(1)),
         ];
-        let outbox = OutboxRow::all(&message(&format!("a{seq}"), Happening::Opened, 1)).collect();
+        let outbox = rows(&format!("m{seq}"));
         store.commit(Commit { seq, changes, outbox }).unwrap();
         let (answer, parts) = answer(&mut opened);
         assert!(seq < 500, "the disk never filled");
@@ -97,9 +97,7 @@ fn a_full_disk_is_survived_and_made_up_for() {
     store.commit(commit(seq, vec![Change::Cursor("s=9".into())])).unwrap();
     assert_eq!(answer(&mut opened), (StoreEvent::Unsaved(seq), vec![]));
     let handle = store.handle();
-    handle.delivered(
-        OutboxRow::new("ops".into(), message(&format!("a{}", seq - 1), Happening::Opened, 1)).key(),
-    );
+    handle.delivered(rows(&format!("m{}", seq - 1))[1].key());
     fs::remove_file(&ballast).unwrap();
     part(&mut opened, &Part::Database, |s| *s == PartState::Works);
     close(store).unwrap();
@@ -244,7 +242,8 @@ fn the_size_stays_under_its_limit_and_open_alerts_are_never_deleted() {
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits { max_bytes: 2 * 1024 * 1024, ..quick() };
     let (store, mut opened) = Store::open(dir.path(), limits, now);
-    let open_ones = (0..50).map(|n| Change::Alert(alert(n, false))).collect();
+    let mut open_ones: Vec<_> = (0..50).map(|n| Change::Alert(alert(n, false))).collect();
+    open_ones.extend((50..60).map(|n| Change::Alert(ended_untold(n))));
     store.commit(commit(1, open_ones)).unwrap();
     answer(&mut opened);
     let mut seq = 1;
@@ -261,7 +260,9 @@ fn the_size_stays_under_its_limit_and_open_alerts_are_never_deleted() {
     assert!(size("keepwell.db-wal") <= 3 * 1024 * 1024, "{}", size("keepwell.db-wal"));
     close(store).unwrap();
     let (store, opened) = open(dir.path());
-    assert_eq!(opened.saved.alerts.iter().filter(|a| a.resolved.is_none()).count(), 50);
+    let alerts = &opened.saved.alerts;
+    assert_eq!(alerts.iter().filter(|a| a.resolved.is_none()).count(), 50);
+    assert_eq!(alerts.iter().filter(|a| !a.pending.is_empty()).count(), 10, "nor untold ends");
     close(store).unwrap();
 }
 
@@ -277,6 +278,7 @@ fn old_alerts_are_deleted_and_their_room_is_given_back() {
         picture.alert(alert(n, true));
     }
     picture.alert(alert(9999, false));
+    picture.alert(ended_untold(9998));
     database.write(&mut picture, 1, 0, now().wall).unwrap();
     let size = || fs::metadata(dir.path().join("keepwell.db")).map_or(0, |m| m.len());
     database.maintain(now().wall);
@@ -286,6 +288,7 @@ fn old_alerts_are_deleted_and_their_room_is_given_back() {
     assert!(size() * 4 < before, "{} of {before}", size());
     database.close();
     let (store, opened) = open(dir.path());
-    assert_eq!(opened.saved.alerts.len(), 1);
+    let ids: Vec<_> = opened.saved.alerts.iter().map(|a| &*a.id).collect();
+    assert_eq!(ids, ["a9998", "a9999"], "what is open, and an end that is still to be told");
     close(store).unwrap();
 }
