@@ -1,170 +1,225 @@
-//! The one HTTP client of all channels, and what HTTP errors mean in words.
+//! The HTTP clients of all channels: whom they trust and by which proxy they go. What comes back
+//! over them, and what errors mean in words, is in `answer`.
 
-use std::error::Error;
+use std::path::Path;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{Client, StatusCode, Url, redirect};
+use reqwest::{Certificate, Client, Url, redirect};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
-use super::{Retry, SendError};
-use crate::engine::time::{Human, Wall};
+use super::file;
+use crate::config::sink::Place;
+use crate::config::{Key, KeyKind, Outbound, Proxy, Reader, Sink};
 
-/// At most so much of an answer is read.
-const ANSWER: usize = 4096;
-/// At most so many characters of an answer are shown.
-const SHOWN: usize = 200;
+mod answer;
+mod secrets;
 
-/// Builds the client that all channels share: each one would load the root certificates anew. It
-/// honours the usual proxy variables and follows no redirect.
+use answer::chain;
+pub(super) use answer::{Answer, request_error, shown};
+pub(super) use secrets::Secrets;
+
+/// Files of certificates are not larger: that of a whole distribution has 220 KiB.
+const MOST_CERTIFICATES: usize = 1024 * 1024;
+
+/// The key `ca`, which every channel over HTTP has.
+pub(super) const CA: Key = Key {
+    name: "ca",
+    kind: KeyKind::Text,
+    default: "",
+    example: "\"/etc/keepwell/ca.pem\"",
+    doc: "A PEM file of certificates that are trusted besides the host's; `outbound.ca` by default.",
+};
+
+/// The key `proxy`, which every channel over HTTP has.
+pub(super) const PROXY: Key = Key {
+    name: "proxy",
+    kind: KeyKind::SecretOrOff,
+    default: "",
+    example: "\"http://proxy.example.org:3128\"",
+    doc: "The HTTP proxy; false for none; `outbound.proxy`, or what the usual variables say, by default.",
+};
+
+/// The variables that name a proxy where the configuration does not.
+const VARIABLES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
+
+/// The way out of a channel.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) client: Client,
+    /// Of the proxy.
+    pub(super) secrets: Secrets,
+}
+
+/// The clients of all channels, made when first needed: one for all that need the same.
+#[derive(Default)]
+pub(super) struct Clients {
+    outbound: Outbound,
+    /// `None` is one that cannot be made; that has been reported.
+    made: Vec<(Outbound, Option<Client>)>,
+}
+
+impl Clients {
+    /// Clients that reach the network as `outbound` says.
+    pub(super) fn new(outbound: Outbound) -> Self {
+        Self { outbound, made: Vec::new() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.made.len()
+    }
+
+    /// The file of certificates that all channels trust and where it is named, for those that do
+    /// not speak HTTP.
+    pub(super) fn ca(&self) -> Option<(&Path, Option<Place>)> {
+        Some((self.outbound.ca.as_deref()?, self.outbound.ca_at))
+    }
+
+    /// The client for these settings. What is wrong with the file of certificates is reported once.
+    fn get(
+        &mut self,
+        settings: &Outbound,
+        own_ca: bool,
+        at: [Place; 2],
+        sink: &mut Sink,
+    ) -> Option<Client> {
+        if let Some((_, made)) = self.made.iter().find(|(known, _)| known == settings) {
+            return made.clone();
+        }
+        let [at_ca, at_proxy] = at;
+        let what = if own_ca { "`ca`" } else { "`outbound.ca`" };
+        let certificates = match &settings.ca {
+            None => Some(Vec::new()),
+            Some(path) => certificates(path, what, at_ca, sink),
+        };
+        let client = certificates.and_then(|certificates| {
+            http_client(&certificates, &settings.proxy)
+                .map_err(|error| sink.error(at_proxy, error))
+                .ok()
+        });
+        self.made.push((settings.clone(), client.clone()));
+        client
+    }
+}
+
+/// Reads `ca` and `proxy`, the keys that every channel over HTTP has, and gives the way for them.
+/// What is wrong goes into the reader's sink.
+pub(super) fn way(reader: &mut Reader<'_>, clients: &mut Clients) -> Option<Way> {
+    let mut settings = clients.outbound.clone();
+    let own_ca = reader.path("ca");
+    let wrong_ca = own_ca.is_none() && reader.has("ca");
+    let proxy = reader.proxy("proxy");
+    let wrong_proxy = proxy.is_none() && reader.has("proxy");
+    settings.proxy = proxy.unwrap_or(settings.proxy);
+    let at =
+        [("ca", settings.ca_at), ("proxy", settings.proxy_at)].map(|(key, of_all)| match of_all {
+            Some(at) if !reader.has(key) => at,
+            _ => reader.place_of(key),
+        });
+    let own = own_ca.is_some();
+    settings.ca = own_ca.or(settings.ca);
+    if wrong_ca || wrong_proxy {
+        return None;
+    }
+    let client = clients.get(&settings, own, at, reader.sink())?;
+    Some(Way { client, secrets: login(&settings.proxy, reader.sink()) })
+}
+
+/// User and password of the proxy.
+fn login(proxy: &Proxy, sink: &Sink) -> Secrets {
+    let named: Vec<String> = match proxy {
+        Proxy::Off => Vec::new(),
+        Proxy::Url(url) => vec![url.expose().to_owned()],
+        Proxy::Usual => {
+            let names = VARIABLES.iter().flat_map(|name| [name.to_string(), name.to_lowercase()]);
+            names.filter_map(|name| sink.environment().get(&name).map(str::to_owned)).collect()
+        }
+    };
+    let mut secrets = Secrets::default();
+    for url in named.iter().filter_map(|text| Url::parse(text.trim()).ok()) {
+        secrets.add_login(&url);
+    }
+    secrets
+}
+
+/// The certificates of a PEM file; at least one, or the sink knows why.
+fn certificates(path: &Path, what: &str, at: Place, sink: &mut Sink) -> Option<Vec<Certificate>> {
+    let bytes = match file::read(path, MOST_CERTIFICATES) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            file::unreadable(sink, at, what, path, &error);
+            return None;
+        }
+    };
+    let shown = path.display();
+    let mut certificates = Vec::new();
+    for one in CertificateDer::pem_slice_iter(&bytes) {
+        let used = one
+            .map_err(|error| error.to_string())
+            // Tried here, where it is known in which file it stands.
+            .and_then(|der| match RootCertStore::empty().add(der.clone()) {
+                Ok(()) => Ok(der),
+                Err(error) => Err(error.to_string()),
+            })
+            .and_then(|der| Certificate::from_der(&der).map_err(|error| chain(&error)));
+        match used {
+            Ok(certificate) => certificates.push(certificate),
+            Err(error) => {
+                let number = certificates.len() + 1;
+                let message =
+                    format!("{what}: certificate {number} in {shown} cannot be used: {error}");
+                sink.error(at, message);
+                return None;
+            }
+        }
+    }
+    if certificates.is_empty() {
+        sink.error(at, format!("{what}: there is no certificate in {shown}"))
+            .hint("it must have a block that begins with -----BEGIN CERTIFICATE-----");
+        return None;
+    }
+    Some(certificates)
+}
+
+/// Builds a client; each loads the host's root certificates anew. It follows no redirect.
 ///
-/// On a host without root certificates it still speaks plain HTTP; HTTPS then fails with an
-/// error that says so.
+/// On a host without root certificates it still speaks plain HTTP, and HTTPS to those whom
+/// `certificates` vouch for; other HTTPS then fails with an error that says so.
 ///
 /// # Errors
-/// When the system gives no resources for it, in words.
-pub fn http_client() -> Result<Client, String> {
+/// When the system gives no resources for it, a certificate is damaged, or the proxy's URL is none;
+/// in words, without secrets.
+pub(super) fn http_client(certificates: &[Certificate], proxy: &Proxy) -> Result<Client, String> {
     // It is an error to install one twice, and it does no harm.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let proxy = match proxy {
+        Proxy::Usual => None,
+        Proxy::Off => Some(None),
+        Proxy::Url(url) => {
+            Some(Some(reqwest::Proxy::all(url.expose().trim()).map_err(|error| {
+                format!("the URL of the proxy is not valid: {}", chain(&error.without_url()))
+            })?))
+        }
+    };
     let builder = || {
-        Client::builder()
+        let builder = Client::builder()
             .user_agent(concat!("keepwell/", env!("CARGO_PKG_VERSION")))
             .redirect(redirect::Policy::none())
             .connect_timeout(Duration::from_secs(10))
             .pool_max_idle_per_host(1)
-            .pool_idle_timeout(Duration::from_secs(30))
+            .pool_idle_timeout(Duration::from_secs(30));
+        match &proxy {
+            None => builder,
+            Some(None) => builder.no_proxy(),
+            Some(Some(proxy)) => builder.proxy(proxy.clone()),
+        }
     };
+    let own = || certificates.iter().cloned();
     builder()
+        .tls_certs_merge(own())
         .build()
-        .or_else(|_| builder().tls_certs_only([]).build())
+        .or_else(|_| builder().tls_certs_only(own()).build())
         .map_err(|error| format!("cannot set up the HTTP client: {}", chain(&error)))
-}
-
-/// `scheme://host:port`: what of a URL may be shown; path and query are often the secret.
-pub(super) fn shown(url: &Url) -> String {
-    let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
-    format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or("?"))
-}
-
-/// What a failed request says, without the URL.
-pub(super) fn request_error(error: reqwest::Error, url: &Url, timeout: Duration) -> SendError {
-    let to = shown(url);
-    if error.is_timeout() {
-        return SendError {
-            retry: Retry::Later(None),
-            text: format!("{to} did not answer within {}", Human(timeout)),
-        };
-    }
-    if error.is_builder() {
-        return SendError {
-            retry: Retry::Never,
-            text: format!("cannot make a request to {to}: {}", chain(&error.without_url())),
-        };
-    }
-    let connect = error.is_connect();
-    let why = chain(&error.without_url());
-    let hint = if why.contains("UnknownIssuer") {
-        "; its certificate is signed by nobody this host trusts: if the host has no root \
-         certificates, install the package ca-certificates"
-    } else {
-        ""
-    };
-    let what = if connect { "cannot connect to" } else { "the connection broke to" };
-    SendError { retry: Retry::Later(None), text: format!("{what} {to}: {why}{hint}") }
-}
-
-/// The causes of an error, outermost first, each once.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        next = cause.source();
-    }
-    text
-}
-
-/// Judges an answer by its status: any 2xx is success.
-pub(super) async fn judge(
-    response: reqwest::Response,
-    url: &Url,
-    now: Wall,
-) -> Result<(), SendError> {
-    let status = response.status();
-    if status.is_success() {
-        return Ok(());
-    }
-    let retry_after = retry_after(response.headers(), now);
-    let body = read(response).await;
-    let retry = match status.as_u16() {
-        410 => Retry::Gone,
-        408 | 425 | 429 | 500.. => Retry::Later(retry_after),
-        // 3xx (a redirect that is not followed) and 4xx: the same message would fail again.
-        _ => Retry::Never,
-    };
-    let hint = match status {
-        StatusCode::GONE => "; it wants no more messages: set a new URL or remove the channel",
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "; check the URL and the secret",
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => "; check the URL",
-        s if s.is_redirection() => "; redirects are not followed: set the final URL",
-        _ => "",
-    };
-    let mut text = format!("{} answered {status}", shown(url));
-    let body = plain(&body, url);
-    if !body.is_empty() {
-        text.push_str(": ");
-        text.push_str(&body);
-    }
-    text.push_str(hint);
-    Err(SendError { retry, text })
-}
-
-/// The beginning of an answer; what the connection gave before it broke.
-async fn read(mut response: reqwest::Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    while body.len() < ANSWER
-        && let Ok(Some(chunk)) = response.chunk().await
-    {
-        body.extend_from_slice(&chunk[..chunk.len().min(ANSWER - body.len())]);
-    }
-    body
-}
-
-/// An answer as one short line, without control characters and without the URL's secret part.
-fn plain(body: &[u8], url: &Url) -> String {
-    let mut text = String::from_utf8_lossy(body).into_owned();
-    // A receiver may repeat what it was asked: whole, or the parts that tokens are made of.
-    for whole in [url.query().unwrap_or_default(), url.path()] {
-        if whole.len() > 1 {
-            text = text.replace(whole, "[…]");
-        }
-        for part in whole.split(['/', '&', '=']).filter(|p| p.len() > 4) {
-            text = text.replace(part, "[…]");
-        }
-    }
-    let words = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect::<String>()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
-    if words.chars().count() > SHOWN {
-        words.chars().take(SHOWN).chain(['…']).collect()
-    } else {
-        words
-    }
-}
-
-/// `Retry-After`: seconds or a date.
-fn retry_after(headers: &HeaderMap, now: Wall) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = jiff::fmt::rfc2822::parse(text).ok()?;
-    Some(Wall(date.timestamp().as_microsecond()).since(now))
 }

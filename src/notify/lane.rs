@@ -1,33 +1,49 @@
-//! One channel's way out: takes messages, folds what waits, delivers one at a time, tries again,
-//! and reports. It works from memory; the rows in the store are for the next start.
+//! One channel's way out: delivers one message at a time, tries again, and reports each try. It
+//! works from memory; the rows in the store are for the next start. What is told, and that there
+//! is only one message under way, is the engine's affair.
 
+use std::collections::VecDeque;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::queue::{Queue, Waiting};
-use super::{Channel, ChannelStats, DELAYED, Outgoing, Retry, SendError, retry};
+use super::{Channel, DELAYED, Outgoing, Retry, SendError, retry};
 use crate::engine::alert::Notification;
-use crate::engine::event::{Event, Outcome, part_state};
+use crate::engine::event::{Delivery, Event, Outcome, part_state};
 use crate::engine::observation::{Part, PartState};
-use crate::engine::time::{Boot, Human, Now};
+use crate::engine::time::{Boot, Human, Now, Wall};
 use crate::store::{OutboxRow, StoreHandle};
 
 /// No try may take longer, whatever the channel's own limit is.
-const TRY_LIMIT: Duration = Duration::from_secs(60);
-/// After so many failures in a row, or so long without success, the channel counts as broken.
-const BROKEN_AFTER: (u32, Duration) = (3, Duration::from_secs(5 * 60));
+pub(super) const TRY_LIMIT: Duration = Duration::from_secs(60);
+/// After so many failures in a row over so long the channel counts as broken: a receiver that is
+/// restarted fails as often within seconds.
+const BROKEN_AFTER: (u32, Duration) = (3, Duration::from_secs(60));
+/// After so long without success it counts as broken however seldom it was tried.
+const BROKEN_AT_LAST: Duration = Duration::from_secs(5 * 60);
 /// What a row of an earlier run may still have to wait.
 const RESUMED: Duration = Duration::from_secs(5 * 60);
+/// After a sign that the receiver works again, what waits is tried after this.
+const SOON: Duration = Duration::from_millis(10);
 
-/// A message for a lane. Its row has been handed to the store before.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Queued(pub Arc<Notification>);
+/// Something for a lane to do.
+#[derive(Debug)]
+pub enum LaneJob {
+    /// Deliver a message. Its row has been handed to the store before.
+    Deliver(Arc<Notification>),
+    /// Send a message at once, whatever waits; it is not kept and not tried again.
+    Test {
+        /// What to send.
+        notification: Arc<Notification>,
+        /// What the service answered, or what went wrong.
+        reply: oneshot::Sender<Result<String, String>>,
+    },
+}
 
 /// What a lane needs from the rest of keepwell.
 #[derive(Clone)]
@@ -44,17 +60,27 @@ pub struct Context {
     pub flush: Duration,
 }
 
-type Flight = Pin<Box<dyn Future<Output = Result<(), SendError>> + Send>>;
+type Sent = Result<String, SendError>;
+type Flight = Pin<Box<dyn Future<Output = Sent> + Send>>;
+type Reply = oneshot::Sender<Result<String, String>>;
 
-/// The queue and state of one channel.
+/// A message and when it is due.
+struct Waiting {
+    row: OutboxRow,
+    due: Boot,
+}
+
+/// The messages and the state of one channel.
 pub struct Lane {
     channel: Arc<dyn Channel>,
     context: Context,
-    queue: Queue,
-    /// What is being delivered.
-    flying: Option<Waiting>,
-    stats: ChannelStats,
-    shown: watch::Sender<ChannelStats>,
+    /// In order. There is one at most, but for what an earlier run left.
+    waiting: VecDeque<Waiting>,
+    tests: VecDeque<(Arc<Notification>, Reply)>,
+    /// The receiver takes nothing any more.
+    stopped: bool,
+    /// The receiver asked for silence until then.
+    silence: Boot,
     /// Failures in a row, and since when.
     streak: u32,
     failing_since: Option<Boot>,
@@ -62,31 +88,24 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// A lane with the rows that an earlier run left for this channel.
+    /// A lane with the rows that an earlier one left for this channel.
     pub fn new(channel: Arc<dyn Channel>, rows: Vec<OutboxRow>, context: Context) -> Self {
         let now = (context.now)();
-        let mut lane = Self {
+        let waiting = rows.into_iter().map(|row| {
+            let due = now.boot.after(row.next_at.since(now.wall).min(RESUMED));
+            Waiting { row, due }
+        });
+        Self {
             channel,
+            waiting: waiting.collect(),
             context,
-            queue: Queue::default(),
-            flying: None,
-            stats: ChannelStats::default(),
-            shown: watch::Sender::default(),
+            tests: VecDeque::new(),
+            stopped: false,
+            silence: Boot(0),
             streak: 0,
             failing_since: None,
             said: None,
-        };
-        for row in rows {
-            let due = now.boot.after(row.next_at.since(now.wall).min(RESUMED));
-            lane.put(row, due);
         }
-        lane.show();
-        lane
-    }
-
-    /// How the channel does; changes are seen at once.
-    pub fn stats(&self) -> watch::Receiver<ChannelStats> {
-        self.shown.subscribe()
     }
 
     /// Delivers until it is stopped (or nobody can send any more), then tries what still waits
@@ -94,176 +113,224 @@ impl Lane {
     /// after a reload; its rows are in the store for the next start.
     pub async fn run(
         mut self,
-        mut messages: mpsc::UnboundedReceiver<Queued>,
+        mut jobs: mpsc::UnboundedReceiver<LaneJob>,
         stop: CancellationToken,
     ) -> Vec<OutboxRow> {
-        let mut flight: Option<Flight> = None;
+        let (mut flight, mut test) = (None, None);
         loop {
-            if flight.is_none() && !self.stats.gone {
-                flight = self.queue.take_due(self.now().boot).map(|w| self.start(w));
+            if flight.is_none() {
+                flight = self.start();
             }
-            self.show();
-            let rest = self.rest();
+            if test.is_none() {
+                test = self.start_test();
+            }
+            let rest = if flight.is_some() { None } else { self.rest() };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                message = messages.recv() => match message {
-                    Some(message) => self.take(message),
+                job = jobs.recv() => match job {
+                    Some(job) => self.take(job),
                     None => break,
                 },
                 result = landing(&mut flight) => {
                     flight = None;
                     self.landed(result);
                 }
+                result = landing(&mut test) => {
+                    test = None;
+                    self.test_landed(result);
+                }
                 () = nap(rest) => {}
             }
         }
-        while let Ok(message) = messages.try_recv() {
-            self.take(message);
+        // From here on the sender keeps what it has: a lane that takes over gets it.
+        jobs.close();
+        while let Ok(job) = jobs.try_recv() {
+            self.take(job);
         }
         self.flush(flight).await
     }
 
-    /// How long there is nothing to do but to wait for messages; `None` is "for ever".
+    fn take(&mut self, job: LaneJob) {
+        match job {
+            LaneJob::Deliver(notification) => {
+                let due = self.now().boot;
+                self.waiting.push_back(Waiting { row: OutboxRow::new(notification), due });
+            }
+            LaneJob::Test { notification, reply } => self.tests.push_back((notification, reply)),
+        }
+    }
+
+    /// How long there is nothing to do but to wait for jobs; `None` is "for ever".
     fn rest(&self) -> Option<Duration> {
-        if self.flying.is_some() || self.stats.gone {
+        if self.stopped {
             return None;
         }
         // A timer may end a little early: never turn round without waiting at all.
-        let until = self.queue.next_due()?.since(self.now().boot);
-        Some(until.max(Duration::from_millis(1)))
+        let due = self.waiting.front()?.due.max(self.silence);
+        Some(due.since(self.now().boot).max(Duration::from_millis(1)))
     }
 
-    fn take(&mut self, Queued(notification): Queued) {
-        let row = OutboxRow::new(Arc::clone(self.channel.name()), notification);
-        let now = self.now().boot;
-        self.put(row, now);
-    }
-
-    fn put(&mut self, row: OutboxRow, due: Boot) {
-        if let Some(dropped) = self.queue.put(row, due) {
-            self.give_up(&dropped);
-        }
-    }
-
-    fn start(&mut self, waiting: Waiting) -> Flight {
-        let channel = Arc::clone(&self.channel);
+    /// Begins the delivery of the first message, if it is due.
+    fn start(&self) -> Option<Flight> {
         let now = self.now();
-        let notification = Arc::clone(&waiting.row.notification);
-        let age = now.wall.since(notification.at);
+        let first = self.waiting.front()?;
+        let due = !self.stopped && first.due.max(self.silence) <= now.boot;
+        due.then(|| self.fly(&first.row.notification, now))
+    }
+
+    fn start_test(&self) -> Option<Flight> {
+        self.tests.front().map(|(notification, _)| self.fly(notification, self.now()))
+    }
+
+    fn fly(&self, notification: &Arc<Notification>, now: Now) -> Flight {
+        let age = now.wall.since(oldest(notification));
         let message = Outgoing {
-            key: key_of(&self.context, &notification),
-            opening: waiting.row.opening,
+            key: key_of(&self.context, notification),
             delayed: (age > DELAYED).then_some(age),
-            notification,
+            notification: Arc::clone(notification),
             now,
         };
-        self.flying = Some(waiting);
-        Box::pin(async move {
-            timeout(TRY_LIMIT, channel.send(&message)).await.unwrap_or_else(|_| {
-                Err(SendError {
-                    retry: Retry::Later(None),
-                    text: format!("no answer within {}", Human(TRY_LIMIT)),
-                })
-            })
-        })
+        let channel = Arc::clone(&self.channel);
+        Box::pin(async move { try_once(&*channel, &message).await })
     }
 
-    fn landed(&mut self, result: Result<(), SendError>) {
-        let Some(waiting) = self.flying.take() else { return };
+    fn landed(&mut self, result: Sent) {
         match result {
-            Ok(()) => self.succeeded(&waiting),
-            Err(error) => self.failed(waiting, error),
+            Ok(_) => {
+                self.done(Delivery::Delivered);
+                self.works();
+            }
+            Err(error) => self.failed(error),
         }
     }
 
-    fn succeeded(&mut self, waiting: &Waiting) {
-        let now = self.now();
-        self.stats.sent += 1;
-        self.stats.last_success = Some(now.wall);
-        self.stats.last_error = None;
-        if self.streak > 0 {
-            self.queue.hurry(now.boot);
-        }
-        self.streak = 0;
-        self.failing_since = None;
-        self.delete(&waiting.row);
-        self.report(&waiting.row, true);
-        self.say(PartState::Works);
-    }
-
-    fn failed(&mut self, mut waiting: Waiting, error: SendError) {
+    fn failed(&mut self, error: SendError) {
         let now = self.now();
         let since = *self.failing_since.get_or_insert(now.boot);
-        self.stats.failed += 1;
-        self.stats.last_error = Some(error.text.as_str().into());
         self.streak += 1;
         match error.retry {
             Retry::Never => {
-                let row = waiting.row.clone();
-                // A later message about the same subject has to tell what this one could not.
-                if self.queue.put_back(waiting) {
-                    self.queue.remove(&row.subject);
-                }
-                self.give_up(&row);
+                self.done(Delivery::Refused(error.text.clone()));
                 self.say(PartState::Broken(error.text));
             }
-            Retry::Gone => {
-                self.stats.gone = true;
-                self.queue.put_back(waiting);
+            Retry::Stop => {
+                self.stopped = true;
+                self.report(Delivery::Stopped(error.text.clone()));
+                tracing::warn!(
+                    channel = &**self.channel.name(),
+                    why = error.text,
+                    "the channel rests until the configuration is loaded again; its message waits"
+                );
+                // That it is over for good is news, also after it was said to be broken.
+                self.said = None;
                 self.say(PartState::Broken(error.text));
             }
             Retry::Later(asked) => {
-                let asked = asked.map(|d| d.min(retry::LONGEST_ASKED));
-                waiting.row.attempts += 1;
-                let row = &mut waiting.row;
-                let wait = retry::delay(
-                    &row.channel,
-                    &key_of(&self.context, &row.notification),
-                    row.attempts,
-                )
-                .max(asked.unwrap_or_default());
-                row.next_at = now.wall.after(wait);
-                waiting.due = now.boot.after(wait);
-                let (key, attempts, next_at) = (row.key(), row.attempts, row.next_at);
-                if let Some(asked) = asked {
-                    self.queue.pause(now.boot.after(asked));
-                }
-                if self.queue.put_back(waiting)
-                    && let Some(store) = &self.context.store
-                {
-                    store.failed_attempt(key, attempts, next_at);
-                }
+                self.put_off(asked, now);
+                self.report(Delivery::Failed(error.text.clone()));
                 let (times, long) = BROKEN_AFTER;
-                if self.streak >= times || now.boot.since(since) >= long {
+                let failing = now.boot.since(since);
+                if (self.streak >= times && failing >= long) || failing >= BROKEN_AT_LAST {
                     self.say(PartState::Broken(error.text));
                 }
             }
         }
     }
 
-    /// Tries once more all that waits, until the time is over.
+    /// The first message is tried again later.
+    fn put_off(&mut self, asked: Option<Duration>, now: Now) {
+        if let Some(asked) = asked {
+            self.silence = self.silence.max(now.boot.after(asked.min(retry::LONGEST_ASKED)));
+        }
+        let Some(Waiting { row, due }) = self.waiting.front_mut() else { return };
+        row.attempts = row.attempts.saturating_add(1);
+        let key = key_of(&self.context, &row.notification);
+        let wait = retry::delay(&row.channel, &key, row.attempts);
+        let wait = wait.max(self.silence.since(now.boot));
+        row.next_at = now.wall.after(wait);
+        *due = now.boot.after(wait);
+        if let Some(store) = &self.context.store {
+            store.failed_attempt(row.key(), row.attempts, row.next_at);
+        }
+    }
+
+    /// The first message is delivered, or given up.
+    fn done(&mut self, result: Delivery) {
+        self.report(result);
+        let Some(Waiting { row, .. }) = self.waiting.pop_front() else { return };
+        if let Some(store) = &self.context.store {
+            store.delivered(row.key());
+        }
+    }
+
+    /// The receiver has taken something.
+    fn works(&mut self) {
+        if self.streak > 0 {
+            self.silence = Boot(0);
+            let soon = self.now().boot.after(SOON);
+            for waiting in &mut self.waiting {
+                waiting.due = waiting.due.min(soon);
+            }
+        }
+        self.streak = 0;
+        self.failing_since = None;
+        self.say(PartState::Works);
+    }
+
+    fn test_landed(&mut self, result: Sent) {
+        let Some((test, reply)) = self.tests.pop_front() else { return };
+        let outcome = match &result {
+            Ok(_) => Delivery::Delivered,
+            // That it rests is still so.
+            Err(error) if self.stopped => Delivery::Stopped(error.text.clone()),
+            Err(error) => match error.retry {
+                Retry::Never => Delivery::Refused(error.text.clone()),
+                // A test puts no lane to rest: the next message is tried.
+                Retry::Later(_) | Retry::Stop => Delivery::Failed(error.text.clone()),
+            },
+        };
+        self.tried(&test.id, outcome);
+        if result.is_ok() {
+            self.stopped = false;
+            self.works();
+        }
+        // Whoever asked may have gone away.
+        let _ = reply.send(result.map_err(|error| error.text));
+    }
+
+    /// Tries once more what waits, until the time is over.
     async fn flush(mut self, mut flight: Option<Flight>) -> Vec<OutboxRow> {
         let limit = self.context.flush;
         let all = async {
-            let mut tried = Vec::new();
-            loop {
-                if flight.is_none() && !self.stats.gone {
-                    flight = self.queue.take_untried(&tried).map(|w| self.start(w));
+            let mut rounds = self.waiting.len();
+            while rounds > 0 && !self.stopped && self.silence <= self.now().boot {
+                rounds -= 1;
+                if let Some(first) = self.waiting.front_mut() {
+                    first.due = Boot(0);
                 }
-                let Some(waiting) = &self.flying else { return };
-                tried.push(waiting.row.key());
+                if flight.is_none() {
+                    flight = self.start();
+                }
+                let before = self.waiting.len();
                 let result = landing(&mut flight).await;
                 flight = None;
                 self.landed(result);
+                if self.waiting.len() == before {
+                    self.waiting.rotate_left(1);
+                }
             }
         };
         let in_time = timeout(limit, all).await.is_ok();
-        if let Some(waiting) = self.flying.take() {
-            self.queue.put_back(waiting);
+        for (_, reply) in self.tests.drain(..) {
+            let _ = reply.send(Err("keepwell stops or loads its configuration; try again".into()));
         }
-        self.show();
-        let left = self.queue.into_rows();
+        // A new configuration may have mended what was wrong: no wait but one that was asked for.
+        let now = (self.context.now)();
+        let next_at = now.wall.after(self.silence.since(now.boot));
+        let mut left: Vec<OutboxRow> =
+            self.waiting.into_iter().map(|w| OutboxRow { next_at, ..w.row }).collect();
+        left.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
         if !left.is_empty() {
             tracing::info!(
                 channel = &**self.channel.name(),
@@ -275,31 +342,25 @@ impl Lane {
         left
     }
 
-    fn give_up(&mut self, row: &OutboxRow) {
-        self.stats.given_up += 1;
-        self.delete(row);
-        self.report(row, false);
-    }
-
-    fn delete(&self, row: &OutboxRow) {
-        if let Some(store) = &self.context.store {
-            store.delivered(row.key());
+    /// How the try of the first message went.
+    fn report(&self, result: Delivery) {
+        if let Some(first) = self.waiting.front() {
+            self.tried(&first.row.id, result);
         }
     }
 
-    fn report(&self, row: &OutboxRow, delivered: bool) {
+    fn tried(&self, id: &Arc<str>, result: Delivery) {
         self.event(Event::Outcome(Outcome::Delivery {
             channel: Arc::clone(self.channel.name()),
-            id: row.notification.id.clone(),
-            delivered,
+            id: Arc::clone(id),
+            result,
         }));
     }
 
     fn say(&mut self, state: PartState) {
-        // The words of an error may differ from try to try; that it is broken is news once, and
-        // that it is over for good is news again.
+        // The words of an error may differ from try to try; that it is broken is news once.
         let same = match (&self.said, &state) {
-            (Some(PartState::Broken(_)), PartState::Broken(_)) => !self.stats.gone,
+            (Some(PartState::Broken(_)), PartState::Broken(_)) => true,
             (said, state) => said.as_ref() == Some(state),
         };
         if !same {
@@ -313,20 +374,40 @@ impl Lane {
         let _ = self.context.events.send(event);
     }
 
-    fn show(&mut self) {
-        self.stats.queued = self.queue.len() + usize::from(self.flying.is_some());
-        self.shown.send_if_modified(|shown| {
-            let changed = *shown != self.stats;
-            if changed {
-                shown.clone_from(&self.stats);
-            }
-            changed
-        });
-    }
-
     fn now(&self) -> Now {
         (self.context.now)()
     }
+}
+
+/// Tries once, within the limit that holds for every channel.
+async fn try_once(channel: &dyn Channel, message: &Outgoing) -> Sent {
+    timeout(TRY_LIMIT, channel.send(message)).await.unwrap_or_else(|_| {
+        Err(SendError {
+            retry: Retry::Later(None),
+            text: format!("no answer within {}", Human(TRY_LIMIT)),
+        })
+    })
+}
+
+/// Sends a message without a lane: once, and nothing is kept. What the service answered, or what
+/// went wrong.
+///
+/// # Errors
+/// What went wrong, for the person who asked.
+pub async fn send_once(
+    channel: &dyn Channel,
+    notification: Arc<Notification>,
+    host_key: &str,
+    now: Now,
+) -> Result<String, String> {
+    let key = format!("{host_key}-{}", notification.id);
+    let message = Outgoing { notification, key, delayed: None, now };
+    try_once(channel, &message).await.map_err(|error| error.text)
+}
+
+/// Since when the oldest of its news waits.
+fn oldest(notification: &Notification) -> Wall {
+    notification.items.iter().map(|i| i.since).fold(notification.at, Wall::min)
 }
 
 /// The idempotency key.
@@ -334,8 +415,8 @@ fn key_of(context: &Context, notification: &Notification) -> String {
     format!("{}-{}", context.host_key, notification.id)
 }
 
-/// The end of the delivery under way; never, when there is none.
-async fn landing(flight: &mut Option<Flight>) -> Result<(), SendError> {
+/// The end of a delivery under way; never, when there is none.
+async fn landing(flight: &mut Option<Flight>) -> Sent {
     match flight {
         Some(flight) => flight.await,
         None => pending().await,

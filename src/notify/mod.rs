@@ -4,12 +4,22 @@
 //! channel. A new kind is one new file here and one word in [`KINDS`]. Not here: who is told and
 //! when (`engine`), and keeping messages over a restart (`store`).
 
+mod chat;
+mod discord;
+mod email;
+mod fields;
+mod file;
 mod http;
 mod lane;
-pub mod message;
-mod queue;
 mod registry;
 mod retry;
+mod sample;
+mod shorten;
+mod slack;
+pub mod story;
+mod teams;
+mod telegram;
+mod template;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -22,11 +32,13 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::config::{ChannelSection, Key, Sink};
 use crate::engine::alert::Notification;
-use crate::engine::time::{Now, Wall};
+use crate::engine::event::Command;
+use crate::engine::time::Now;
 
-pub use http::http_client;
-pub use lane::{Context, Lane, Queued};
+use http::Clients;
+pub use lane::{Context, Lane, LaneJob, send_once};
 pub use registry::channels;
 pub use webhook::{Webhook, WebhookSettings};
 
@@ -34,16 +46,29 @@ pub use webhook::{Webhook, WebhookSettings};
 pub const DELAYED: Duration = Duration::from_secs(10 * 60);
 
 /// A kind of channel that a configuration can name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Kind {
     /// As in `type = "webhook"`.
     pub name: &'static str,
     /// One line for documentation and hints.
     pub doc: &'static str,
+    /// The keys of its own, besides those that every channel has.
+    pub keys: &'static [Key],
+    /// Reads them; what is wrong goes into the sink. `None` also when a secret cannot be had by
+    /// the user that runs `config check`.
+    read: fn(&mut Reading<'_>) -> Option<Arc<dyn Channel>>,
+}
+
+/// A `[[channel]]` section and what a kind needs to read its keys.
+struct Reading<'a> {
+    section: &'a ChannelSection,
+    clients: &'a mut Clients,
+    sink: &'a mut Sink,
 }
 
 /// Every kind there is.
-pub const KINDS: &[Kind] = &[webhook::KIND];
+pub const KINDS: &[Kind] =
+    &[slack::KIND, teams::KIND, discord::KIND, telegram::KIND, email::KIND, webhook::KIND];
 
 /// A boxed future, sendable so that it runs on any executor.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -53,9 +78,20 @@ pub trait Channel: Send + Sync {
     /// Its name in the configuration.
     fn name(&self) -> &Arc<str>;
 
-    /// Tries once. Retry, order and time limits of the whole are the lane's affair.
-    fn send<'a>(&'a self, message: &'a Outgoing) -> BoxFuture<'a, Result<(), SendError>>;
+    /// Tries once. Retry, order and time limits of the whole are the lane's affair. What the
+    /// service answered is returned in one line, for the person who sends a test.
+    fn send<'a>(&'a self, message: &'a Outgoing) -> BoxFuture<'a, Result<String, SendError>>;
+
+    /// Listens to what people answer (buttons), for as long as it is polled; `None` for a channel
+    /// that only speaks.
+    fn listen(self: Arc<Self>, acts: Acts) -> Option<BoxFuture<'static, ()>> {
+        drop(acts);
+        None
+    }
 }
+
+/// Hands an act of a person to the driver and waits for its answer, in words for that person.
+pub type Acts = Arc<dyn Fn(Command) -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
 
 /// One message as a channel gets it.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,8 +101,6 @@ pub struct Outgoing {
     /// The idempotency key: the same over retries and restarts, different for each message of
     /// all hosts.
     pub key: String,
-    /// The receiver has not been told of the beginning: this message tells it too.
-    pub opening: bool,
     /// How late it is, if late enough to say so.
     pub delayed: Option<Duration>,
     /// When this try was made.
@@ -88,30 +122,11 @@ pub struct SendError {
 pub enum Retry {
     /// This message will never be taken.
     Never,
-    /// The receiver wants no message any more: the channel rests until the configuration is
-    /// loaded again.
-    Gone,
+    /// The receiver takes no message any more (it is gone, or the address or the credentials are
+    /// wrong): the channel rests until the configuration is loaded again; the message waits.
+    Stop,
     /// Later; the receiver may have said how much later.
     Later(Option<Duration>),
-}
-
-/// How a channel does, for surfaces.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ChannelStats {
-    /// Messages delivered since keepwell started.
-    pub sent: u64,
-    /// Deliveries that failed, each try counted.
-    pub failed: u64,
-    /// Messages given up since keepwell started.
-    pub given_up: u64,
-    /// Messages that wait, the one under way included.
-    pub queued: usize,
-    /// When a message was last delivered.
-    pub last_success: Option<Wall>,
-    /// Why the last try failed; `None` once one worked.
-    pub last_error: Option<Arc<str>>,
-    /// The receiver has refused all further messages.
-    pub gone: bool,
 }
 
 /// The host's part of idempotency keys: derived from the machine id, from which it cannot be told
