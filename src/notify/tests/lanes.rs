@@ -1,19 +1,20 @@
-//! Order, folding, retry and what is said of a channel, on paused time.
+//! Retry, rest, tests and hand-over, and what is said of a channel, on paused time.
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::engine::event::{Event, Outcome};
+use crate::engine::event::{Delivery, Event, Outcome};
 use crate::engine::observation::{Observation, Part, PartSeen, PartState};
 use crate::store::OutboxRow;
 
 /// A lane under way.
 struct Rig {
-    queue: mpsc::UnboundedSender<Queued>,
+    jobs: mpsc::UnboundedSender<LaneJob>,
     stop: CancellationToken,
     events: mpsc::UnboundedReceiver<Event>,
-    stats: tokio::sync::watch::Receiver<ChannelStats>,
+    /// What it has said so far.
+    heard: Vec<Event>,
     tasks: tokio::task::JoinSet<Vec<OutboxRow>>,
 }
 
@@ -29,41 +30,63 @@ impl Rig {
         };
         let channel: Arc<dyn Channel> = Arc::clone(channel) as _;
         let lane = Lane::new(channel, rows, context);
-        let stats = lane.stats();
-        let (queue, messages) = mpsc::unbounded_channel();
+        let (jobs, received_jobs) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(lane.run(messages, stop.clone()));
-        Self { queue, stop, events: received, stats, tasks }
+        tasks.spawn(lane.run(received_jobs, stop.clone()));
+        Self { jobs, stop, events: received, heard: Vec::new(), tasks }
     }
 
-    async fn tell(&self, subject: &str, happening: Happening, revision: u32) {
-        let mut n = notification(subject, happening, revision);
-        n.at = now().wall;
-        self.queue.send(Queued(Arc::new(n))).unwrap();
+    fn tell(&self, id: &str) {
+        let message = Notification { at: now().wall, ..notification(id, Happening::Opened) };
+        self.jobs.send(LaneJob::Deliver(Arc::new(message))).unwrap();
     }
 
-    async fn until(&mut self, reached: impl Fn(&ChannelStats) -> bool) -> ChannelStats {
-        tokio::time::timeout(Duration::from_secs(24 * 3600), self.stats.wait_for(|s| reached(s)))
-            .await
-            .expect("it happens within a day")
-            .unwrap()
-            .clone()
+    fn test(&self) -> oneshot::Receiver<Result<String, String>> {
+        let (reply, answer) = oneshot::channel();
+        let notification = Arc::new(Notification { id: "t1".into(), ..sample::bare(Gist::Test) });
+        self.jobs.send(LaneJob::Test { notification, reply }).unwrap();
+        answer
+    }
+
+    /// Listens until it has said this so many times.
+    async fn until(&mut self, times: usize, wanted: &Event) {
+        let day = tokio::time::sleep(Duration::from_secs(24 * 3600));
+        tokio::pin!(day);
+        while self.heard.iter().filter(|e| *e == wanted).count() < times {
+            tokio::select! {
+                event = self.events.recv() => self.heard.push(event.expect("the lane lives")),
+                () = &mut day => panic!("not within a day: {wanted:?} in {:?}", self.heard),
+            }
+        }
     }
 
     async fn end(mut self) -> (Vec<OutboxRow>, Vec<Event>) {
         self.stop.cancel();
         let left = self.tasks.join_next().await.unwrap().unwrap();
-        let mut events = Vec::new();
         while let Some(event) = self.events.recv().await {
-            events.push(event);
+            self.heard.push(event);
         }
-        (left, events)
+        (left, self.heard)
     }
 }
 
-fn outcome(id: &str, delivered: bool) -> Event {
-    Event::Outcome(Outcome::Delivery { channel: "ops".into(), id: id.into(), delivered })
+const NO: &str = "the receiver said no";
+
+fn tried(id: &str, result: Delivery) -> Event {
+    Event::Outcome(Outcome::Delivery { channel: "ops".into(), id: id.into(), result })
+}
+
+fn delivered(id: &str) -> Event {
+    tried(id, Delivery::Delivered)
+}
+
+fn failed(id: &str) -> Event {
+    tried(id, Delivery::Failed(NO.into()))
+}
+
+fn stopped(id: &str) -> Event {
+    tried(id, Delivery::Stopped(NO.into()))
 }
 
 fn part(state: PartState) -> Event {
@@ -71,7 +94,11 @@ fn part(state: PartState) -> Event {
 }
 
 fn broken() -> Event {
-    part(PartState::Broken("the receiver said no".into()))
+    part(PartState::Broken(NO.into()))
+}
+
+fn works() -> Event {
+    part(PartState::Works)
 }
 
 fn seconds(from: Boot, to: Boot) -> f64 {
@@ -79,34 +106,37 @@ fn seconds(from: Boot, to: Boot) -> f64 {
 }
 
 const LATER: Answer = Answer::Fail(Retry::Later(None));
+const STOP: Answer = Answer::Fail(Retry::Stop);
 
 #[tokio::test(start_paused = true)]
 async fn a_message_is_delivered_and_reported() {
     let channel = Fake::new([]);
     let mut rig = Rig::new(&channel, Vec::new());
-    rig.tell("a1", Happening::Opened, 1).await;
-    let stats = rig.until(|s| s.sent == 1 && s.queued == 0).await;
-    assert_eq!((stats.failed, stats.last_error, stats.gone), (0, None, false));
-    assert!(stats.last_success.is_some());
+    rig.tell("m1");
+    rig.until(1, &delivered("m1")).await;
     let (left, events) = rig.end().await;
     assert_eq!(left, []);
-    assert_eq!(events, [outcome("a1-1", true), part(PartState::Works)]);
+    assert_eq!(events, [delivered("m1"), works()]);
     let got = channel.got.lock().unwrap();
-    assert_eq!(got[0].1.key, "0011-a1-1");
-    assert!(got[0].1.opening && got[0].1.delayed.is_none());
+    assert_eq!((got.len(), &*got[0].1.key, got[0].1.delayed), (1, "0011-m1", None));
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_are_retried_with_doubling_waits_and_said_after_three() {
+async fn each_try_is_reported_and_waits_double_with_jitter() {
     let channel = Fake::new(vec![LATER; 12]);
     let mut rig = Rig::new(&channel, Vec::new());
-    rig.tell("a1", Happening::Opened, 1).await;
-    rig.until(|s| s.failed == 2).await;
-    assert!(rig.events.is_empty(), "two failures are not yet news");
-    rig.until(|s| s.sent == 1).await;
+    rig.tell("m1");
+    rig.until(2, &failed("m1")).await;
+    assert_eq!(rig.heard.len(), 2, "two failures are not yet news of the channel");
+    rig.until(1, &works()).await;
     let (_, events) = rig.end().await;
-    assert_eq!(events, [broken(), outcome("a1-1", true), part(PartState::Works)]);
     let times = channel.times();
+    // Of a receiver that is restarted nobody is told.
+    let minute = times.iter().position(|t| seconds(times[0], *t) >= 60.0).unwrap();
+    let mut expected = vec![failed("m1"); 12];
+    expected.insert(minute + 1, broken());
+    expected.extend([delivered("m1"), works()]);
+    assert_eq!(events, expected, "broken is said once, with the first failure after a minute");
     assert_eq!(times.len(), 13);
     for (i, pair) in times.windows(2).enumerate() {
         let whole = f64::from(1 << i.min(12)).min(300.0);
@@ -114,175 +144,249 @@ async fn failures_are_retried_with_doubling_waits_and_said_after_three() {
         assert!(waited >= whole / 2.0 && waited < whole + 0.1, "wait {i}: {waited}");
     }
     let got = channel.got.lock().unwrap();
-    assert!(got.iter().all(|(_, m)| m.key == "0011-a1-1"), "the key never changes");
-    let (at, last) = got.last().unwrap();
-    assert_eq!(last.delayed.map(|d| d.as_secs()), Some(at.since(got[0].0).as_secs()), "late");
+    assert!(got.iter().all(|(_, m)| m.key == "0011-m1"), "the key never changes");
 }
 
 #[tokio::test(start_paused = true)]
-async fn retry_after_is_honoured_for_all_messages_up_to_an_hour() {
-    let asked = |s| Answer::Fail(Retry::Later(Some(Duration::from_secs(s))));
-    let channel = Fake::new([asked(120), Answer::Ok, Answer::Ok, asked(1_000_000)]);
+async fn what_is_older_than_ten_minutes_is_marked_as_delayed() {
+    let channel = Fake::new([Answer::Fail(Retry::Later(Some(Duration::from_secs(599))))]);
     let mut rig = Rig::new(&channel, Vec::new());
-    rig.tell("a1", Happening::Opened, 1).await;
-    rig.until(|s| s.failed == 1).await;
-    rig.tell("a2", Happening::Opened, 1).await;
-    rig.until(|s| s.sent == 2).await;
-    rig.tell("a3", Happening::Opened, 1).await;
-    rig.until(|s| s.sent == 3).await;
-    let times = channel.times();
-    let waits: Vec<_> = times.windows(2).map(|p| seconds(p[0], p[1])).collect();
-    assert!((120.0..121.0).contains(&waits[0]), "{waits:?}");
-    assert!(waits[1] < 1.0 && waits[2] < 1.0, "{waits:?}");
-    assert!((3600.0..3601.0).contains(&waits[3]), "{waits:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_waits_folds_into_one_message_that_says_all() {
-    let channel = Fake::new([Answer::Fail(Retry::Later(Some(Duration::from_secs(60))))]);
-    let mut rig = Rig::new(&channel, Vec::new());
-    rig.tell("a1", Happening::Opened, 1).await;
-    rig.until(|s| s.failed == 1).await;
-    rig.tell("a2", Happening::Opened, 1).await;
-    rig.tell("a1", Happening::Worse, 2).await;
-    rig.tell("a1", Happening::Resolved, 3).await;
-    rig.tell("a2", Happening::Worse, 2).await;
-    rig.until(|s| s.queued == 0 && s.sent >= 2).await;
-    let got: Vec<_> = {
+    rig.tell("m1");
+    rig.until(1, &delivered("m1")).await;
+    // Decided just now, but about something that waited for eleven minutes to be told.
+    let mut late = Notification { at: now().wall, ..notification("m2", Happening::Opened) };
+    late.items.push(late.items[0].clone());
+    late.items[0].since = now().wall;
+    late.items[1].since = now().wall.before(Duration::from_secs(660));
+    rig.jobs.send(LaneJob::Deliver(Arc::new(late))).unwrap();
+    rig.until(1, &delivered("m2")).await;
+    let delayed: Vec<_> = {
         let got = channel.got.lock().unwrap();
-        got.iter()
-            .map(|(_, m)| (m.notification.id.clone(), m.opening, message::happening(m)))
-            .collect()
+        got.iter().map(|(_, m)| m.delayed.map(|d| d.as_secs())).collect()
     };
-    assert_eq!(got.len(), 3, "{got:?}");
-    assert!(got.contains(&("a1-3".into(), true, Happening::Resolved)), "{got:?}");
-    assert!(got.contains(&("a2-2".into(), true, Happening::Opened)), "{got:?}");
-    // Once the opening is known, a change is a change.
-    rig.tell("a2", Happening::Better, 3).await;
-    rig.until(|s| s.sent == 3).await;
-    let last = channel.got.lock().unwrap().last().unwrap().1.clone();
-    assert_eq!((last.opening, message::happening(&last)), (false, Happening::Better));
+    // The sample's alert is as old as the clock of these tests: 599 s at the second try.
+    assert_eq!(delayed, [None, None, Some(660)]);
     rig.end().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_change_during_the_delivery_goes_out_after_it() {
-    let channel = Fake::new([]);
+async fn retry_after_is_honoured_up_to_an_hour() {
+    let asked = |s| Answer::Fail(Retry::Later(Some(Duration::from_secs(s))));
+    let channel = Fake::new([asked(120), Answer::Ok, asked(1_000_000)]);
     let mut rig = Rig::new(&channel, Vec::new());
-    rig.tell("a1", Happening::Opened, 1).await;
-    rig.until(|s| s.queued == 1).await;
-    rig.tell("a1", Happening::Resolved, 2).await;
-    rig.until(|s| s.sent == 2).await;
-    assert_eq!(channel.ids(), ["a1-1", "a1-2"]);
-    assert!(!channel.got.lock().unwrap()[1].1.opening);
+    rig.tell("m1");
+    rig.tell("m2");
+    rig.until(1, &delivered("m2")).await;
+    assert_eq!(channel.ids(), ["m1", "m1", "m2", "m2"]);
+    let times = channel.times();
+    let waits: Vec<_> = times.windows(2).map(|p| seconds(p[0], p[1])).collect();
+    assert!((120.0..121.0).contains(&waits[0]), "{waits:?}");
+    assert!(waits[1] < 1.0, "{waits:?}");
+    assert!((3600.0..3601.0).contains(&waits[2]), "{waits:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_will_never_be_taken_is_given_up_and_said() {
     let channel = Fake::new([Answer::Fail(Retry::Never)]);
     let mut rig = Rig::new(&channel, Vec::new());
-    rig.tell("a1", Happening::Opened, 1).await;
-    rig.until(|s| s.given_up == 1).await;
-    rig.tell("a2", Happening::Opened, 1).await;
-    rig.until(|s| s.sent == 1).await;
+    rig.tell("m1");
+    rig.tell("m2");
+    rig.until(1, &works()).await;
     let (left, events) = rig.end().await;
     assert_eq!(left, []);
-    assert_eq!(
-        events,
-        [outcome("a1-1", false), broken(), outcome("a2-1", true), part(PartState::Works)]
-    );
+    let refused = tried("m1", Delivery::Refused(NO.into()));
+    assert_eq!(events, [refused, broken(), delivered("m2"), works()]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receiver_that_is_gone_gets_nothing_more_but_no_message_is_lost() {
-    let channel = Fake::new([Answer::Fail(Retry::Gone)]);
+async fn a_stopped_lane_says_so_once_and_keeps_its_message_for_the_next() {
+    let slow = || Answer::Fail(Retry::Later(Some(Duration::from_secs(30))));
+    let channel = Fake::new([slow(), slow(), LATER, STOP]);
     let mut rig = Rig::new(&channel, Vec::new());
-    rig.tell("a1", Happening::Opened, 1).await;
-    rig.until(|s| s.gone).await;
-    rig.tell("a1", Happening::Resolved, 2).await;
-    rig.tell("a2", Happening::Opened, 1).await;
-    rig.until(|s| s.queued == 2).await;
+    rig.tell("m1");
+    rig.until(1, &stopped("m1")).await;
+    rig.tell("m2");
     tokio::time::sleep(Duration::from_secs(7200)).await;
     let (left, events) = rig.end().await;
-    assert_eq!(events, [broken()]);
-    assert_eq!(channel.ids(), ["a1-1"]);
-    let left: Vec<_> = left.iter().map(|r| (&*r.id, r.opening)).collect();
-    assert_eq!(left, [("a1-2", true), ("a2-1", true)]);
+    let mut expected = vec![failed("m1"); 3];
+    expected.extend([broken(), stopped("m1"), broken()]);
+    assert_eq!(events, expected, "that it is over for good is news");
+    assert_eq!(channel.ids(), ["m1"; 4]);
+    let ids: Vec<_> = left.iter().map(|r| &*r.id).collect();
+    assert_eq!(ids, ["m1", "m2"]);
+    // A reload brings another lane, which begins afresh.
+    let mut rig = Rig::new(&channel, left);
+    let begin = now().boot;
+    rig.until(1, &delivered("m2")).await;
+    assert_eq!(channel.ids()[4..], ["m1", "m2"]);
+    assert!(seconds(begin, channel.times()[4]) < 0.1);
+    rig.end().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_channel_is_given_a_limit_and_messages_are_still_taken() {
+async fn a_receiver_that_is_seldom_tried_is_broken_after_five_minutes() {
+    let channel = Fake::new([Answer::Fail(Retry::Later(Some(Duration::from_secs(310)))), LATER]);
+    let mut rig = Rig::new(&channel, Vec::new());
+    rig.tell("m1");
+    rig.until(1, &works()).await;
+    let (_, events) = rig.end().await;
+    let expected = [failed("m1"), failed("m1"), broken(), delivered("m1"), works()];
+    assert_eq!(events, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_is_restarted_is_no_news() {
+    let channel = Fake::new([LATER, LATER, LATER, LATER, LATER]);
+    let mut rig = Rig::new(&channel, Vec::new());
+    rig.tell("m1");
+    rig.until(1, &works()).await;
+    let (_, events) = rig.end().await;
+    let mut expected = vec![failed("m1"); 5];
+    expected.extend([delivered("m1"), works()]);
+    assert_eq!(events, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_channel_is_given_a_limit_and_jobs_are_still_taken() {
     let channel = Fake::new([Answer::Hang]);
     let mut rig = Rig::new(&channel, Vec::new());
-    rig.tell("a1", Happening::Opened, 1).await;
-    rig.until(|s| s.queued == 1).await;
+    rig.tell("m1");
+    tokio::time::sleep(Duration::from_secs(1)).await;
     for n in 2..200 {
-        rig.tell(&format!("a{n}"), Happening::Opened, 1).await;
+        rig.tell(&format!("m{n}"));
     }
-    let stats = rig.until(|s| s.failed == 1).await;
-    assert_eq!(stats.last_error.as_deref(), Some("no answer within 1 min"));
-    rig.until(|s| s.sent == 199).await;
+    rig.until(1, &tried("m1", Delivery::Failed("no answer within 1 min".into()))).await;
+    rig.until(1, &delivered("m199")).await;
+    let ids: Vec<String> = (1..200).map(|n| format!("m{n}")).collect();
+    assert_eq!(channel.ids()[1..], ids, "in order");
 }
 
 #[tokio::test(start_paused = true)]
 async fn stopping_tries_everything_once_more_within_its_time() {
-    let channel = Fake::new([LATER, LATER, LATER, Answer::Ok, LATER, Answer::Ok, Answer::Hang]);
+    let channel = Fake::new([LATER, LATER, LATER, LATER, Answer::Ok, Answer::Hang]);
     let mut rig = Rig::new(&channel, Vec::new());
     for n in 1..=3 {
-        rig.tell(&format!("a{n}"), Happening::Opened, 1).await;
-        rig.until(|s| s.failed == n).await;
+        rig.tell(&format!("m{n}"));
     }
+    rig.until(3, &failed("m1")).await;
     let before = now().boot;
-    rig.tell("a4", Happening::Resolved, 2).await;
-    let (left, _) = rig.end().await;
-    let left: Vec<_> = left.iter().map(|r| &*r.id).collect();
-    assert_eq!(left.len(), 2, "{left:?}");
-    assert_eq!(channel.ids()[3], "a4-2", "what was never tried comes first");
-    assert!(seconds(before, now().boot) <= 5.5, "the hanging one was cut off");
+    let (rest, _) = rig.end().await;
+    assert_eq!(channel.ids()[3..], ["m1", "m2", "m3"]);
+    let left: Vec<_> = rest.iter().map(|r| (&*r.id, r.attempts)).collect();
+    assert_eq!(left, [("m1", 4), ("m3", 0)]);
+    assert!(seconds(before, now().boot) <= 5.1, "the hanging one was cut off");
+    assert!(rest.iter().all(|r| r.next_at == now().wall), "a lane that takes over begins at once");
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_of_an_earlier_run_go_out_with_their_waits() {
-    let row = |subject: &str, happening, wait: u64, attempts| {
-        let mut row = OutboxRow::new("ops".into(), Arc::new(notification(subject, happening, 2)));
+async fn a_receiver_that_asked_to_wait_is_left_alone_when_keepwell_stops() {
+    let channel = Fake::new([Answer::Fail(Retry::Later(Some(Duration::from_secs(60))))]);
+    let mut rig = Rig::new(&channel, Vec::new());
+    rig.tell("m1");
+    rig.until(1, &failed("m1")).await;
+    let (left, _) = rig.end().await;
+    assert_eq!((left.len(), channel.ids().len()), (1, 1));
+    // The wait is kept by the lane that takes over.
+    let mut rig = Rig::new(&channel, left);
+    rig.until(1, &delivered("m1")).await;
+    let times = channel.times();
+    assert!((59.0..61.0).contains(&seconds(times[0], times[1])));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_when_the_lane_has_ended_stays_with_the_sender() {
+    let channel = Fake::new([Answer::Hang]);
+    let rig = Rig::new(&channel, Vec::new());
+    rig.tell("m1");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    rig.tell("m2");
+    let Rig { jobs, stop, mut tasks, .. } = rig;
+    stop.cancel();
+    // While it still tries to deliver the last.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let late = LaneJob::Deliver(Arc::new(notification("m3", Happening::Opened)));
+    assert!(jobs.send(late).is_err());
+    let left = tasks.join_next().await.unwrap().unwrap();
+    let ids: Vec<_> = left.iter().map(|r| &*r.id).collect();
+    assert_eq!(ids, ["m1", "m2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_an_earlier_run_go_out_first_with_their_waits() {
+    let row = |id: &str, wait: u64, attempts| {
+        let mut row = OutboxRow::new(Arc::new(notification(id, Happening::Opened)));
         row.attempts = attempts;
         row.next_at = now().wall.after(Duration::from_secs(wait));
         row
     };
     let begin = now().boot;
-    let mut opening = row("a3", Happening::Worse, 0, 0);
-    opening.opening = true;
-    let rows = vec![
-        row("a1", Happening::Resolved, 20, 5),
-        row("a2", Happening::Opened, 90_000, 9),
-        opening,
-    ];
     let channel = Fake::new([]);
-    let mut rig = Rig::new(&channel, rows);
-    rig.until(|s| s.sent == 3).await;
-    assert_eq!(channel.ids(), ["a3-2", "a1-2", "a2-2"]);
+    let mut rig = Rig::new(&channel, vec![row("m1", 20, 5), row("m2", 90_000, 9)]);
+    rig.tell("m3");
+    rig.until(1, &delivered("m3")).await;
+    assert_eq!(channel.ids(), ["m1", "m2", "m3"]);
     let waits: Vec<_> = channel.times().iter().map(|t| seconds(begin, *t).round()).collect();
-    assert_eq!(waits, [0.0, 20.0, 300.0], "a clock that jumped makes none wait for ever");
-    let first = channel.got.lock().unwrap()[0].1.clone();
-    assert_eq!(message::happening(&first), Happening::Opened);
+    assert_eq!(waits, [20.0, 300.0, 300.0], "a clock that jumped makes none wait for ever");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_queue_is_bounded_by_what_nobody_waits_for() {
-    let channel = Fake::new([Answer::Fail(Retry::Gone)]);
+async fn a_test_goes_out_at_once_and_a_success_ends_the_wait() {
+    let channel = Fake::new([LATER, LATER, LATER, LATER, LATER, LATER, LATER]);
     let mut rig = Rig::new(&channel, Vec::new());
-    rig.tell("a0", Happening::Opened, 1).await;
-    rig.until(|s| s.gone).await;
-    // An end whose beginning was told long ago, and very many short stories after it.
-    rig.tell("b0", Happening::Resolved, 9).await;
-    for n in 1..=2000 {
-        rig.tell(&format!("a{n}"), Happening::Opened, 1).await;
-        rig.tell(&format!("a{n}"), Happening::Resolved, 2).await;
+    rig.tell("m1");
+    rig.until(6, &failed("m1")).await;
+    let before = now().boot;
+    assert_eq!(rig.test().await.unwrap(), Err(NO.into()), "a failure ends no wait");
+    assert_eq!(channel.ids()[6], "t1");
+    assert_eq!(rig.test().await.unwrap(), Ok("ok".into()));
+    rig.until(1, &delivered("m1")).await;
+    assert!(seconds(before, now().boot) < 0.2, "of a wait of at least 16 s");
+    let (left, events) = rig.end().await;
+    let expected = [failed("t1"), delivered("t1"), works(), delivered("m1")];
+    assert_eq!((left, &events[6..]), (vec![], &expected[..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_test_wakes_a_lane_that_rests() {
+    let channel = Fake::new([STOP, STOP]);
+    let mut rig = Rig::new(&channel, Vec::new());
+    rig.tell("m1");
+    rig.until(1, &broken()).await;
+    assert_eq!(rig.test().await.unwrap(), Err(NO.into()));
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(channel.ids(), ["m1", "t1"], "still at rest");
+    assert_eq!(rig.test().await.unwrap(), Ok("ok".into()));
+    rig.until(1, &delivered("m1")).await;
+    let (_, events) = rig.end().await;
+    let expected =
+        [stopped("m1"), broken(), stopped("t1"), delivered("t1"), works(), delivered("m1")];
+    assert_eq!(events, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_test_says_how_a_channel_does_that_nothing_was_sent_over() {
+    let channel = Fake::new([LATER, STOP, Answer::Fail(Retry::Never)]);
+    let rig = Rig::new(&channel, Vec::new());
+    for _ in 0..3 {
+        assert_eq!(rig.test().await.unwrap(), Err(NO.into()));
     }
-    rig.until(|s| s.given_up >= 1490).await;
+    assert_eq!(rig.test().await.unwrap(), Ok("ok".into()));
+    let (_, events) = rig.end().await;
+    let refused = tried("t1", Delivery::Refused(NO.into()));
+    let expected = [failed("t1"), failed("t1"), refused, delivered("t1"), works()];
+    assert_eq!(events, expected, "a test puts no lane to rest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_test_does_not_wait_for_a_message_that_hangs_nor_for_those_who_stop() {
+    let channel = Fake::new([Answer::Hang, Answer::Ok, Answer::Hang]);
+    let rig = Rig::new(&channel, Vec::new());
+    rig.tell("m1");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(rig.test().await.unwrap(), Ok("ok".into()));
+    let hanging = rig.test();
     let (left, _) = rig.end().await;
-    assert_eq!(left.len(), 512);
-    let ids: Vec<_> = left.iter().map(|r| &*r.id).collect();
-    assert_eq!(ids[..2], ["a0-1", "b0-9"], "an opening and an awaited end are kept");
-    assert_eq!(ids[511], "a2000-2");
+    assert_eq!(left.len(), 1);
+    let text = "keepwell stops or loads its configuration; try again";
+    assert_eq!(hanging.await.unwrap(), Err(text.into()));
 }
