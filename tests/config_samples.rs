@@ -11,10 +11,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keepwell::config::{self, Environment, Input, Loaded, Options};
+use keepwell::config::{self, Environment, Input, Loaded, Options, Proxy};
+use keepwell::engine::rules::ReportTimes;
 use proptest::prelude::*;
 
-const KINDS: [&str; 1] = ["webhook"];
+const KINDS: [&str; 6] = ["webhook", "slack", "discord", "teams", "email", "telegram"];
 
 fn folder(name: &str) -> PathBuf {
     // Relative, so that messages are the same on every machine; tests run in the package's folder.
@@ -33,11 +34,13 @@ fn options(sample: &Path) -> Options {
     options
 }
 
-/// Stands for the kinds: reads a webhook as the real one does.
+/// Stands for the kinds: reads a webhook as the real one does, and of the others nothing.
 fn check_kinds(loaded: &mut Loaded) {
     for channel in &loaded.config.channels {
         if channel.kind != "webhook" {
-            channel.unknown_kind(&KINDS, &mut loaded.sink);
+            if !KINDS.contains(&channel.kind.as_str()) {
+                channel.unknown_kind(&KINDS, &mut loaded.sink);
+            }
             continue;
         }
         let mut reader = channel.section.read(&mut loaded.sink);
@@ -62,7 +65,7 @@ fn samples(name: &str) -> Vec<PathBuf> {
 #[test]
 fn every_valid_sample_loads() {
     let samples = samples("valid");
-    assert!(samples.len() >= 6);
+    assert!(samples.len() >= 8);
     for sample in samples {
         let mut loaded = config::load(&options(&sample));
         check_kinds(&mut loaded);
@@ -90,13 +93,59 @@ fn the_sample_with_everything_is_read_as_written() {
     assert_eq!(rules.pressure.keys().collect::<Vec<_>>(), ["cpu", "memory"]);
     assert_eq!(config.http.token.unwrap().expose(), "a-token");
     assert_eq!(config.host.ignore_types, ["nfs4", "fuse.sshfs"]);
-    assert_eq!(config.channels.len(), 2);
+    assert_eq!(config.channels.len(), 3);
+    let alerts = &rules.alerts;
+    // Those of worker, its heartbeat, the other heartbeat and the disks come before the two routes.
+    assert_eq!(alerts.routes.len(), 6);
+    let [first, second] = &alerts.routes[4..] else { panic!("two routes") };
+    assert!(first.go_on && first.times.len() == 1 && second.channels.is_empty());
+    assert_eq!(first.matcher.labels["env"], "prod");
+    assert_eq!(alerts.maintenance[0].times.len(), 1);
+    assert_eq!(&*alerts.escalations[0].channels[0], "phone");
+    assert!(
+        matches!(&alerts.report.as_ref().unwrap().when, ReportTimes::At(at, _) if at.len() == 2)
+    );
+    assert_eq!(rules.channels[0].digest, Some(Duration::from_secs(300)));
+    assert!(rules.channels[1].notices && !rules.channels[0].send_resolved);
+    assert!(matches!(config.outbound.proxy, Proxy::Url(_)));
+}
+
+#[test]
+fn the_sample_of_variables_makes_three_channels() {
+    let mut loaded = config::load(&options(&folder("valid/environment-channels.env")));
+    check_kinds(&mut loaded);
+    assert!(!config::show::text(&loaded).contains("hunter2"));
+    let config = loaded.finish().unwrap();
+    let kinds: Vec<(&str, &str)> =
+        config.rules.channels.iter().map(|c| (&*c.name, &*c.kind)).collect();
+    let want = [("webhook", "slack"), ("email", "email"), ("telegram", "telegram")];
+    assert_eq!(kinds, want);
+    assert!(config.warnings.found.is_empty(), "{}", config.warnings);
+}
+
+#[test]
+fn drop_ins_add_routes_and_turn_the_report() {
+    let mut loaded = config::load(&options(&folder("valid/routes")));
+    check_kinds(&mut loaded);
+    let config = loaded.finish().unwrap();
+    let alerts = &config.rules.alerts;
+    let channels: Vec<String> = alerts.routes.iter().map(|r| r.channels.join(" ")).collect();
+    assert_eq!(channels, ["ops night", "ops"]);
+    assert!(
+        matches!(&alerts.report.as_ref().unwrap().when, ReportTimes::At(at, _) if at.len() == 1)
+    );
+    assert!(config.warnings.found.iter().all(|d| d.message.contains("every user can read")));
 }
 
 #[test]
 fn every_sample_of_the_documentation_loads() {
-    let docs = fs::read_dir("docs").unwrap().map(|entry| entry.unwrap().path());
+    let entries = ["docs", "docs/channels"].map(|folder| fs::read_dir(folder).unwrap());
+    let docs = entries.into_iter().flatten().map(|entry| entry.unwrap().path());
     let docs = docs.filter(|path| path.extension().is_some_and(|e| e == "md"));
+    // As somebody reads it who is not the service: credentials cannot be seen.
+    let mut options = Options::new(None, Environment::default(), true, "host".into());
+    options.system = folder("valid/empty.toml");
+    let options = options.lenient();
     let mut blocks = 0;
     for document in docs.chain(["README.md".into()]) {
         let text = fs::read_to_string(&document).unwrap();
@@ -104,21 +153,20 @@ fn every_sample_of_the_documentation_loads() {
             blocks += 1;
             let block = block.split("```").next().unwrap();
             let input = Input::memory(format!("{} block {n}", document.display()), block);
-            let mut loaded =
-                config::load_from(vec![input], &options(&folder("valid/empty.toml")).lenient());
+            let mut loaded = config::load_from(vec![input], &options);
             keepwell::app::plan::check_kinds(&mut loaded);
             if let Err(found) = loaded.finish() {
                 panic!("{found}");
             }
         }
     }
-    assert!(blocks >= 5, "only {blocks} configurations were found");
+    assert!(blocks >= 40, "only {blocks} configurations were found");
 }
 
 #[test]
 fn every_invalid_sample_says_what_is_wrong() {
     let samples = samples("invalid");
-    assert!(samples.len() >= 25);
+    assert!(samples.len() >= 60);
     let mut differing = Vec::new();
     for sample in samples {
         let mut loaded = config::load(&options(&sample));

@@ -7,6 +7,8 @@ use super::keys;
 use super::sink::{Place, Sink};
 use super::tree::{self, Entry, Node, Table, Value};
 
+mod channels;
+
 /// A variable that sets a key, and how its text becomes the key's value.
 struct Variable {
     name: &'static str,
@@ -27,13 +29,12 @@ const VARIABLES: [Variable; 6] = [
 ];
 const LISTEN: &str = "KEEPWELL_HTTP_LISTEN";
 const TOKEN: &str = "KEEPWELL_HTTP_TOKEN";
-const WEBHOOK: &str = "ALERT_WEBHOOK_URL";
 /// Names the configuration file.
 pub(super) const CONFIG: &str = "KEEPWELL_CONFIG";
 
 /// Every variable that sets something in the configuration.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    VARIABLES.iter().map(|v| v.name).chain([LISTEN, TOKEN, WEBHOOK, CONFIG])
+    VARIABLES.iter().map(|v| v.name).chain([LISTEN, TOKEN, CONFIG]).chain(channels::NAMES)
 }
 
 /// The variables of a process. An empty one counts as not set.
@@ -92,18 +93,7 @@ pub(super) fn merge_into(document: &mut Table, sink: &mut Sink) {
         let value = Value::Text(text);
         put(document, sink, TOKEN, "http", "token", |_| value);
     }
-    if let Some(url) = sink.environment().get(WEBHOOK).map(|t| t.trim().to_owned()) {
-        let at = sink.add_variable(WEBHOOK);
-        let text = |text: &str| Entry::new(at, Node { value: Value::Text(text.to_owned()), at });
-        let channel = Table::from([
-            ("name".to_owned(), text("webhook")),
-            ("type".to_owned(), text("webhook")),
-            ("url".to_owned(), text(&url)),
-        ]);
-        let list = Value::List(vec![Node { value: Value::Table(channel), at }]);
-        let entry = Entry::new(at, Node { value: list, at });
-        tree::merge(document, Table::from([("channel".to_owned(), entry)]), keys::ROOT);
-    }
+    channels::merge_into(document, sink);
 }
 
 fn put(

@@ -2,6 +2,12 @@
 //! `config show`, the merging of documents and the test of `docs/configuration.md` use this table;
 //! a test keeps it true to what the readers ask for. The keys of a channel kind are the kind's own.
 
+mod tell;
+mod watch;
+
+use tell::{ALERTS, CHANNEL, ESCALATION, MAINTENANCE, OUTBOUND, REPORT, ROUTE};
+use watch::{BACKOFF, CRASH_LOOP, HEARTBEAT, HOST, UNIT, UNITS};
+
 /// What a key takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
@@ -23,6 +29,8 @@ pub enum Kind {
     OneOf(&'static [&'static str]),
     /// A list of texts.
     TextList,
+    /// A text, a whole number, or a list of those.
+    Identifiers,
     /// A table of texts with free keys.
     TextMap,
     /// A text, `{ credential = … }`, `{ env = … }` or `{ file = … }`.
@@ -31,6 +39,10 @@ pub enum Kind {
     Listen,
     /// A number of attempts, or `false`.
     Attempts,
+    /// A duration, or `false`.
+    DurationOrOff,
+    /// A secret, or `false`.
+    SecretOrOff,
     /// A table with these keys.
     Table(&'static [Key]),
     /// A table with these keys, or `false`.
@@ -94,10 +106,23 @@ pub const ROOT: &[Key] = &[
         Kind::Sections(HEARTBEAT),
         "A file that a program touches while it is well.",
     ),
-    table("alerts", Kind::Table(ALERTS), "Alerts."),
+    table("alerts", Kind::Table(ALERTS), "How alerts are told."),
+    table(
+        "escalation",
+        Kind::Sections(ESCALATION),
+        "Further people who are told of what nobody acknowledges.",
+    ),
+    table("report", Kind::Table(REPORT), "The report of everything; off unless it says when."),
+    table(
+        "route",
+        Kind::Sections(ROUTE),
+        "Who is told of what; the first that fits counts. Without routes all channels are told.",
+    ),
+    table("maintenance", Kind::Sections(MAINTENANCE), "Recurring times without messages."),
     table("http", Kind::Table(HTTP), "The HTTP server."),
     table("journal", Kind::Table(JOURNAL), "The journal."),
     table("store", Kind::Table(STORE), "What is kept on disk."),
+    table("outbound", Kind::Table(OUTBOUND), "How channels reach the network."),
     table("channel", Kind::OpenSections(CHANNEL), "Somebody who is told; the type has more keys."),
 ];
 
@@ -119,194 +144,6 @@ const AGENT: &[Key] = &[
     key("labels", Kind::TextMap, "{}", "{ env = \"prod\" }", "On every metric, alert and message."),
     key("state_dir", Kind::Text, "", "\"/srv/keepwell\"", "Where state is kept, an absolute path."),
 ];
-
-const UNITS: &[Key] = &[
-    key(
-        "all",
-        Kind::Bool,
-        "true",
-        "false",
-        "Report every unit that fails, also those that nobody named.",
-    ),
-    key(
-        "ignore",
-        Kind::TextList,
-        "[]",
-        "[\"user@*.service\"]",
-        "Units or patterns that `all` leaves out.",
-    ),
-];
-
-const BACKOFF: &[Key] = &[
-    key(
-        "first",
-        Kind::Duration,
-        "\"10s\"",
-        "\"5s\"",
-        "The wait before the first restart, at least 100ms.",
-    ),
-    key("factor", Kind::Number, "2", "1.5", "How much longer each next wait is, 1 to 100."),
-    key("max", Kind::Duration, "\"5m\"", "\"10m\"", "The longest wait, at most 1d."),
-    key(
-        "stable",
-        Kind::Duration,
-        "\"10m\"",
-        "\"30m\"",
-        "Up for this long, and the waits start afresh.",
-    ),
-    key(
-        "verify",
-        Kind::Duration,
-        "\"5s\"",
-        "\"10s\"",
-        "Up for this long, and a restart counts as done.",
-    ),
-    key(
-        "give_up_after",
-        Kind::Attempts,
-        "false",
-        "6",
-        "Give up after this many restarts that did not help; false is never.",
-    ),
-];
-
-const CRASH_LOOP: &[Key] = &[
-    key("max", Kind::Integer(1, 1000), "5", "3", "Restarts that are still acceptable, 1 to 1000."),
-    key(
-        "window",
-        Kind::Duration,
-        "\"1h\"",
-        "\"30m\"",
-        "The time they are counted over, at least 1s.",
-    ),
-];
-
-const UNIT: &[Key] = &[
-    key(
-        "name",
-        Kind::Text,
-        "",
-        "\"nginx.service\"",
-        "The unit, or a pattern as systemctl takes it. Required.",
-    ),
-    key("restart", Kind::Bool, "false", "true", "Restart it when it has failed."),
-    key(
-        "required",
-        Kind::Bool,
-        "false",
-        "true",
-        "It must be running: stopped without a stop job is as bad as failed.",
-    ),
-    key(
-        "severity",
-        Kind::OneOf(SEVERITIES),
-        "\"critical\"",
-        "\"warning\"",
-        "How bad it is when it is down.",
-    ),
-    table(
-        "backoff",
-        Kind::Table(BACKOFF),
-        "As [restart], for this unit; what is not set comes from there.",
-    ),
-    table(
-        "crash_loop",
-        Kind::Table(CRASH_LOOP),
-        "As [crash_loop], for this unit; what is not set comes from there.",
-    ),
-    key("errors", Kind::Bool, "true", "false", "Errors in its log are a warning."),
-    table("heartbeat", Kind::Table(HEARTBEAT), "A file that the unit touches while it is well."),
-];
-
-const HOST: &[Key] = &[
-    table("disk", Kind::Switch(DISK), "Space on every file system."),
-    table("inodes", Kind::Switch(DISK), "Inodes of every file system."),
-    table("memory", Kind::Switch(MEMORY), "Memory in use."),
-    table("swap", Kind::Switch(SWAP), "Swap in use."),
-    table("cpu", Kind::Switch(CPU), "Processor time in use."),
-    table(
-        "load",
-        Kind::Switch(OFF),
-        "5-minute load average per processor; 1.0 is every processor busy.",
-    ),
-    table(
-        "pressure",
-        Kind::Switch(PRESSURE),
-        "Part of the last 60 s in which some task waited for a resource (PSI).",
-    ),
-    key(
-        "ignore_mounts",
-        Kind::TextList,
-        "[]",
-        "[\"/mnt/*\"]",
-        "Mount points or patterns that are not looked at.",
-    ),
-    key(
-        "ignore_types",
-        Kind::TextList,
-        "[]",
-        "[\"nfs4\"]",
-        "File system types that are not looked at.",
-    ),
-];
-
-const fn levels(warning: &'static str, critical: &'static str, lasting: &'static str) -> [Key; 3] {
-    [
-        key(
-            "warning",
-            Kind::Level,
-            warning,
-            "\"70%\"",
-            "Over this it is a warning; false is never.",
-        ),
-        key(
-            "critical",
-            Kind::Level,
-            critical,
-            "\"95%\"",
-            "Over this it is critical; false is never.",
-        ),
-        key("for", Kind::Duration, lasting, "\"2m\"", "How long it must be over it."),
-    ]
-}
-
-const DISK: &[Key] = &levels("\"80%\"", "\"90%\"", "\"0s\"");
-const MEMORY: &[Key] = &levels("\"90%\"", "false", "\"1m\"");
-const SWAP: &[Key] = &levels("\"80%\"", "\"95%\"", "\"2m\"");
-const CPU: &[Key] = &levels("\"95%\"", "false", "\"2m\"");
-const OFF: &[Key] = &levels("false", "false", "\"0s\"");
-
-const PRESSURE: &[Key] = &[
-    table("cpu", Kind::Switch(OFF), "Waiting for a processor."),
-    table("memory", Kind::Switch(OFF), "Waiting for memory."),
-    table("io", Kind::Switch(OFF), "Waiting for disks."),
-];
-
-const HEARTBEAT: &[Key] = &[
-    key(
-        "file",
-        Kind::Text,
-        "",
-        "\"/run/app/heartbeat\"",
-        "An absolute path or a pattern. Required.",
-    ),
-    key("max_age", Kind::Duration, "\"5m\"", "\"90s\"", "Older than this is stale, at least 1s."),
-    key(
-        "severity",
-        Kind::OneOf(SEVERITIES),
-        "\"warning\"",
-        "\"critical\"",
-        "How bad it is when it is missing or stale.",
-    ),
-];
-
-const ALERTS: &[Key] = &[key(
-    "cooldown",
-    Kind::Duration,
-    "\"15m\"",
-    "\"1h\"",
-    "How long a repeat of the same alert is muted, at most 7d. The end is always told.",
-)];
 
 const HTTP: &[Key] = &[
     key(
@@ -354,18 +191,6 @@ const STORE: &[Key] = &[
         "\"30d\"",
         "\"90d\"",
         "How long what is over is kept, 1h to 3650d.",
-    ),
-];
-
-const CHANNEL: &[Key] = &[
-    key("name", Kind::Text, "", "\"ops\"", "Its name: letters, digits, `-`, `_`. Required."),
-    key("type", Kind::Text, "", "\"webhook\"", "What kind of channel. Required."),
-    key(
-        "min_severity",
-        Kind::OneOf(SEVERITIES),
-        "\"warning\"",
-        "\"critical\"",
-        "Only alerts that are this bad or worse.",
     ),
 ];
 

@@ -29,10 +29,13 @@ pub mod values;
 pub use diagnostic::{Diagnostic, Diagnostics, Origin};
 pub use environment::Environment;
 pub use files::{Input, Options};
+pub use keys::{Key, Kind as KeyKind};
 pub use paths::{Paths, PathsError};
 pub use secret::Secret;
 pub use section::{Reader, Section};
-pub use settings::{Agent, ChannelSection, Config, HostFilters, Http, Journal, Store};
+pub use settings::{
+    Agent, ChannelSection, Config, HostFilters, Http, Journal, Outbound, Proxy, Store,
+};
 pub use sink::Sink;
 
 /// A configuration that has been read, and what was wrong with it so far. `app::plan` lets the

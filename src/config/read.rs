@@ -2,21 +2,24 @@
 //! makes sense together. The checks of values that the engine decides by are the engine's own.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::Severity;
-use crate::engine::rules::{Levels, Rules};
+use crate::engine::rules::{Confirm, Levels, Rules};
 
 use super::diagnostic::Diagnostics;
 use super::files::Options;
 use super::keys::{Kind, ROOT};
 use super::section::{Reader, Section};
-use super::settings::{Agent, ChannelSection, Config, HostFilters, Http, Journal, Store};
+use super::settings::{Agent, Config, HostFilters, Http, Journal, Store};
 use super::sink::{Place, Sink};
 use super::tree::{Table, Value};
 
+mod alerts;
+mod channels;
 mod units;
+
+use alerts::Told;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -46,17 +49,14 @@ pub(super) fn config(document: &Table, options: &Options, sink: &mut Sink) -> Co
     let mut sections = split(document, sink);
     let mut rules = Rules { host: options.hostname.as_str().into(), ..Rules::default() };
 
+    let mut told = Told::default();
+
     let agent = agent(&mut sections, &mut rules, sink);
-    let host = host(&mut sections, &mut rules, sink);
-    let heartbeat_places = units::units(&mut sections, &mut rules, sink);
-    if let Some(mut reader) = sections.table("alerts", sink) {
-        if let Some(cooldown) = reader.duration("cooldown", Duration::ZERO, 7 * DAY) {
-            rules.cooldown = cooldown;
-        }
-        reader.finish();
-    }
-    let channels = channels(&mut sections, sink);
-    rules.channels = channels.iter().map(ChannelSection::rule).collect();
+    let host = host(&mut sections, &mut rules, &mut told, sink);
+    let heartbeat_places = units::units(&mut sections, &mut rules, &mut told, sink);
+    let (channels, names) = channels::channels(&mut sections, sink);
+    rules.channels = channels.iter().map(|channel| channel.rule.clone()).collect();
+    rules.alerts = alerts::alerts(&mut sections, told, &names, sink);
     Config {
         agent,
         rules,
@@ -65,6 +65,7 @@ pub(super) fn config(document: &Table, options: &Options, sink: &mut Sink) -> Co
         http: http(&mut sections, sink),
         journal: journal(&mut sections, sink),
         store: store(&mut sections, sink),
+        outbound: channels::outbound(&mut sections, sink),
         channels,
         files: Vec::new(),
         warnings: Diagnostics::default(),
@@ -162,20 +163,27 @@ fn agent(sections: &mut Sections, rules: &mut Rules, sink: &mut Sink) -> Agent {
     agent
 }
 
-fn host(sections: &mut Sections, rules: &mut Rules, sink: &mut Sink) -> HostFilters {
+fn host(
+    sections: &mut Sections,
+    rules: &mut Rules,
+    told: &mut Told,
+    sink: &mut Sink,
+) -> HostFilters {
     let mut filters = HostFilters::default();
     let Some(mut reader) = sections.table("host", sink) else { return filters };
-    levels(&mut reader, "disk", 1.0, &mut rules.disk);
-    levels(&mut reader, "inodes", 1.0, &mut rules.inodes);
-    levels(&mut reader, "memory", 1.0, &mut rules.memory);
-    levels(&mut reader, "swap", 1.0, &mut rules.swap);
-    levels(&mut reader, "cpu", 1.0, &mut rules.cpu);
-    levels(&mut reader, "load", 1000.0, &mut rules.load);
+    levels(&mut reader, "disk", 1.0, &mut rules.disk, told, "disk");
+    levels(&mut reader, "inodes", 1.0, &mut rules.inodes, told, "inodes");
+    levels(&mut reader, "memory", 1.0, &mut rules.memory, told, "memory");
+    levels(&mut reader, "swap", 1.0, &mut rules.swap, told, "swap");
+    levels(&mut reader, "cpu", 1.0, &mut rules.cpu, told, "cpu");
+    levels(&mut reader, "load", 1000.0, &mut rules.load, told, "load");
     if let Some(Some(section)) = reader.table_or_off("pressure") {
         let mut inner = section.read(reader.sink());
-        for resource in ["cpu", "memory", "io"] {
+        for (resource, check) in
+            [("cpu", "pressure:cpu"), ("memory", "pressure:memory"), ("io", "pressure:io")]
+        {
             let mut found = Levels::off();
-            levels(&mut inner, resource, 1.0, &mut found);
+            levels(&mut inner, resource, 1.0, &mut found, told, check);
             if found != Levels::off() {
                 rules.pressure.insert(resource.to_owned(), found);
             }
@@ -206,7 +214,14 @@ fn host(sections: &mut Sections, rules: &mut Rules, sink: &mut Sink) -> HostFilt
 }
 
 /// Reads thresholds over what stands as the default.
-fn levels(reader: &mut Reader<'_>, key: &'static str, most: f64, into: &mut Levels) {
+fn levels(
+    reader: &mut Reader<'_>,
+    key: &'static str,
+    most: f64,
+    into: &mut Levels,
+    told: &mut Told,
+    check: &str,
+) {
     let Some(found) = reader.table_or_off(key) else { return };
     let Some(section) = found else {
         *into = Levels::off();
@@ -215,8 +230,9 @@ fn levels(reader: &mut Reader<'_>, key: &'static str, most: f64, into: &mut Leve
     let mut inner = section.read(reader.sink());
     let warning = inner.level("warning", most).unwrap_or(into.warning());
     let critical = inner.level("critical", most).unwrap_or(into.critical());
-    let lasting = inner.duration("for", Duration::ZERO, DAY).unwrap_or(into.lasting());
-    match Levels::try_new(warning, critical, lasting) {
+    let confirm = confirm(&mut inner, into.confirm(), |lasting| lasting);
+    told.read(&mut inner, &[check]);
+    match Levels::try_new(warning, critical, confirm) {
         Ok(levels) => *into = levels,
         Err(why) => {
             let both = inner.has("warning") && inner.has("critical");
@@ -234,6 +250,21 @@ fn levels(reader: &mut Reader<'_>, key: &'static str, most: f64, into: &mut Leve
         }
     }
     inner.finish();
+}
+
+/// Reads when a condition counts; `recovery` is for how long it must be well again unless said.
+fn confirm(
+    reader: &mut Reader<'_>,
+    default: Confirm,
+    recovery: fn(Duration) -> Duration,
+) -> Confirm {
+    let lasting = reader.duration("for", Duration::ZERO, DAY).unwrap_or(default.lasting);
+    let mut times = |key| reader.integer(key, 1, 1000).and_then(|n| u32::try_from(n).ok());
+    let failures = times("failures").unwrap_or(default.failures);
+    let successes = times("successes").unwrap_or(default.successes);
+    let recovery =
+        reader.duration("recovery", Duration::ZERO, DAY).unwrap_or_else(|| recovery(lasting));
+    Confirm { lasting, failures, recovery, successes }
 }
 
 fn http(sections: &mut Sections, sink: &mut Sink) -> Http {
@@ -280,43 +311,6 @@ fn store(sections: &mut Sections, sink: &mut Sink) -> Store {
     }
     reader.finish();
     store
-}
-
-fn channels(sections: &mut Sections, sink: &mut Sink) -> Vec<ChannelSection> {
-    let mut names = Names::new("channel");
-    let mut channels = Vec::new();
-    for mut section in sections.list("channel") {
-        let mut reader = section.read(sink);
-        reader.require("name", "\"ops\"");
-        reader.require("type", "\"webhook\"");
-        let name = reader.text_at("name").filter(|(name, at)| {
-            let plain = name.len() <= 64
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-            if !plain {
-                reader
-                    .sink()
-                    .error(*at, "the name of a channel is made of letters, digits, - and _");
-            }
-            plain
-        });
-        let kind = reader.text_at("type");
-        let min_severity = reader.one_of("min_severity", &SEVERITY).unwrap_or(Severity::Warning);
-        #[cfg(test)]
-        for key in ["name", "type", "min_severity"] {
-            reader.sink().asked.insert(format!("channel.{key}"));
-        }
-        // Not finished here: the rest of its keys are the kind's.
-        for key in ["name", "type", "min_severity"] {
-            section.take_out(key);
-        }
-        if let (Some((name, at)), Some((kind, kind_at))) = (name, kind)
-            && names.add(&name, at, sink)
-        {
-            let name: Arc<str> = name.into();
-            channels.push(ChannelSection { name, kind, min_severity, section, kind_at });
-        }
-    }
-    channels
 }
 
 /// Finds names that are given twice.

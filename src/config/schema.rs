@@ -4,12 +4,33 @@ use serde_json::{Map, Value, json};
 
 use super::keys::{Key, Kind, ROOT};
 
-/// The schema as JSON (draft 2020-12).
-pub fn json() -> Value {
+/// The schema as JSON (draft 2020-12). `channels` are the types of channel there are, each with its
+/// own keys.
+pub fn json(channels: &[(&str, &[Key])]) -> Value {
     let mut schema = table(ROOT, false);
+    if !channels.is_empty() {
+        // Which keys a channel has depends on its type.
+        let types: Vec<&str> = channels.iter().map(|(name, _)| *name).collect();
+        let channel = &mut schema["properties"]["channel"]["items"];
+        channel["properties"]["type"]["enum"] = json!(types);
+        channel["allOf"] = channels.iter().map(|(name, keys)| of_type(name, keys)).collect();
+        if let Some(channel) = channel.as_object_mut() {
+            channel.remove("additionalProperties");
+        }
+        channel["unevaluatedProperties"] = json!(false);
+    }
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     schema["title"] = json!("keepwell");
     schema
+}
+
+/// What holds for channels of one type.
+fn of_type(name: &str, keys: &[Key]) -> Value {
+    let keys = table(keys, true);
+    json!({
+        "if": { "properties": { "type": { "const": name } }, "required": ["type"] },
+        "then": { "properties": keys["properties"], "required": keys["required"] },
+    })
 }
 
 fn table(keys: &[Key], open: bool) -> Value {
@@ -26,8 +47,18 @@ fn table(keys: &[Key], open: bool) -> Value {
 }
 
 fn property(key: &Key) -> Value {
+    let mut schema = value(key.kind);
+    schema["description"] = json!(key.doc);
+    if let Some(value) = default(key) {
+        schema["default"] = value;
+    }
+    schema
+}
+
+/// What a value of this kind looks like.
+fn value(kind: Kind) -> Value {
     let or_off = |schema: Value| json!({ "anyOf": [schema, { "const": false }] });
-    let mut schema = match key.kind {
+    match kind {
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Integer(from, to) => json!({ "type": "integer", "minimum": from, "maximum": to }),
         Kind::Number => json!({ "type": "number" }),
@@ -50,6 +81,10 @@ fn property(key: &Key) -> Value {
         Kind::TextList => json!({
             "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }],
         }),
+        Kind::Identifiers => {
+            let one = json!({ "type": ["string", "integer"] });
+            json!({ "anyOf": [one, { "type": "array", "items": one }] })
+        }
         Kind::TextMap => {
             json!({ "type": "object", "additionalProperties": { "type": "string" } })
         }
@@ -68,17 +103,14 @@ fn property(key: &Key) -> Value {
         Kind::Listen => or_off(json!({
             "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }],
         })),
+        Kind::DurationOrOff => or_off(value(Kind::Duration)),
+        Kind::SecretOrOff => or_off(value(Kind::Secret)),
         Kind::Attempts => or_off(json!({ "type": "integer", "minimum": 1 })),
         Kind::Table(keys) => table(keys, false),
         Kind::Switch(keys) => or_off(table(keys, false)),
         Kind::Sections(keys) => json!({ "type": "array", "items": table(keys, false) }),
         Kind::OpenSections(keys) => json!({ "type": "array", "items": table(keys, true) }),
-    };
-    schema["description"] = json!(key.doc);
-    if let Some(value) = default(key) {
-        schema["default"] = value;
     }
-    schema
 }
 
 /// The default as JSON, which the table holds as TOML.
@@ -96,13 +128,29 @@ mod tests {
 
     #[test]
     fn the_schema_knows_types_defaults_and_what_is_required() {
-        let schema = json();
+        const KEYS: &[Key] = &[Key {
+            name: "url",
+            kind: Kind::Secret,
+            default: "",
+            example: "{ credential = \"ops-url\" }",
+            doc: "Where to. Required.",
+        }];
+        let schema = json(&[("webhook", KEYS), ("other", &[])]);
         let unit = &schema["properties"]["unit"]["items"];
         assert_eq!(unit["required"], json!(["name"]));
         assert_eq!(unit["additionalProperties"], json!(false));
         assert_eq!(unit["properties"]["severity"]["enum"], json!(["warning", "critical"]));
         let interval = &schema["properties"]["agent"]["properties"]["interval"];
         assert_eq!(interval["default"], json!("30s"));
-        assert_eq!(schema["properties"]["channel"]["items"]["additionalProperties"], json!(true));
+        let channel = &schema["properties"]["channel"]["items"];
+        assert_eq!(channel["properties"]["type"]["enum"], json!(["webhook", "other"]));
+        assert_eq!(channel["unevaluatedProperties"], json!(false));
+        assert_eq!(channel["allOf"][0]["if"]["properties"]["type"]["const"], "webhook");
+        assert_eq!(channel["allOf"][0]["then"]["required"], json!(["url"]));
+        assert!(channel["allOf"][0]["then"]["properties"]["url"]["anyOf"].is_array());
+        assert_eq!(
+            json(&[])["properties"]["channel"]["items"]["additionalProperties"],
+            json!(true)
+        );
     }
 }

@@ -9,8 +9,12 @@ use super::sink::{Place, Sink};
 use super::tree::{Node, Table, Value};
 use super::values::brief;
 
+mod identifiers;
 mod quantities;
 mod secrets;
+mod times;
+
+pub(super) use times::local;
 
 /// A table with its place. Has no telling `Debug`: it may hold secrets.
 #[derive(Clone)]
@@ -200,17 +204,21 @@ impl Reader<'_> {
 
     /// A list of texts with their places; a single text is a list of one.
     pub fn texts(&mut self, key: &'static str) -> Option<Vec<(String, Place)>> {
+        self.value(key, texts)
+    }
+
+    /// As [`Self::texts`], at least one; the hint says what to do in place of an empty list.
+    pub(super) fn some_texts(
+        &mut self,
+        key: &'static str,
+        hint: &str,
+    ) -> Option<Vec<(String, Place)>> {
         self.value(key, |name, node, sink| match &node.value {
-            Value::Text(_) => Some(vec![(text(sink, name, node)?, node.at)]),
-            Value::List(list) => Some(
-                list.iter()
-                    .filter_map(|node| text(sink, name, node).map(|t| (t, node.at)))
-                    .collect(),
-            ),
-            _ => {
-                expected(sink, name, node, "a list of strings").hint("write [\"one\", \"two\"]");
+            Value::List(list) if list.is_empty() => {
+                sink.error(node.at, format!("`{name}` is an empty list")).hint(hint);
                 None
             }
+            _ => texts(name, node, sink),
         })
     }
 
@@ -292,6 +300,19 @@ fn text(sink: &mut Sink, name: &str, node: &Node) -> Option<String> {
         Value::Text(text) => Some(text.clone()),
         _ => {
             expected(sink, name, node, "a string").hint("write it in quotes");
+            None
+        }
+    }
+}
+
+fn texts(name: &str, node: &Node, sink: &mut Sink) -> Option<Vec<(String, Place)>> {
+    match &node.value {
+        Value::Text(_) => Some(vec![(text(sink, name, node)?, node.at)]),
+        Value::List(list) => Some(
+            list.iter().filter_map(|node| text(sink, name, node).map(|t| (t, node.at))).collect(),
+        ),
+        _ => {
+            expected(sink, name, node, "a list of strings").hint("write [\"one\", \"two\"]");
             None
         }
     }

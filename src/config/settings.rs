@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::Rules;
 use crate::engine::rules::ChannelRule;
-use crate::engine::{Rules, Severity};
 
 use super::diagnostic::Diagnostics;
 use super::secret::Secret;
@@ -31,6 +31,8 @@ pub struct Config {
     pub journal: Journal,
     /// What is kept on disk.
     pub store: Store,
+    /// How channels reach the network.
+    pub outbound: Outbound,
     /// Who is told; the kinds read the rest of each section.
     pub channels: Vec<ChannelSection>,
     /// The files that were read, in rising weight.
@@ -85,15 +87,48 @@ pub struct Store {
     pub retention: Duration,
 }
 
-/// One `[[channel]]`. Its kind reads `section`, from which name, type and severity are taken out.
+/// `[outbound]`. Two that say the same are equal, wherever they say it.
+#[derive(Debug, Clone, Default)]
+pub struct Outbound {
+    /// PEM file of certificates that are trusted besides the host's own.
+    pub ca: Option<PathBuf>,
+    /// The proxy of all channels.
+    pub proxy: Proxy,
+    /// Where `ca` stands, if it was written.
+    pub ca_at: Option<Place>,
+    /// Where `proxy` stands, if it was written.
+    pub proxy_at: Option<Place>,
+}
+
+impl PartialEq for Outbound {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.ca, &self.proxy) == (&other.ca, &other.proxy)
+    }
+}
+
+impl Eq for Outbound {}
+
+/// By which proxy HTTP goes out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Proxy {
+    /// What the usual variables say (`HTTPS_PROXY`, `NO_PROXY`).
+    #[default]
+    Usual,
+    /// None, whatever the variables say.
+    Off,
+    /// This one.
+    Url(Secret),
+}
+
+/// One `[[channel]]`. Its kind reads `section`, from which the keys of every channel are taken out.
 #[derive(Debug, Clone)]
 pub struct ChannelSection {
     /// Unique among channels.
     pub name: Arc<str>,
     /// The word after `type =`.
     pub kind: String,
-    /// Only alerts that are this bad or worse.
-    pub min_severity: Severity,
+    /// What every channel can say, as the engine needs it.
+    pub rule: ChannelRule,
     /// The keys of the kind.
     pub section: Section,
     /// Where the type stands.
@@ -101,11 +136,6 @@ pub struct ChannelSection {
 }
 
 impl ChannelSection {
-    /// As far as the engine cares.
-    pub fn rule(&self) -> ChannelRule {
-        ChannelRule { name: self.name.clone(), min_severity: self.min_severity }
-    }
-
     /// Reports that no kind of this name exists; `known` are those that do.
     pub fn unknown_kind(&self, known: &[&str], sink: &mut Sink) {
         let message = format!("there is no channel type \"{}\"", brief(&self.kind));

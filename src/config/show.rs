@@ -81,19 +81,23 @@ fn effective(key: &Key, entry: Option<&Entry>) -> Option<String> {
                 .collect();
             Some(format!("{{ {} }}", parts.join(", ")))
         }
-        (Kind::Secret, Some(entry)) => Some(written("token", &entry.node, true)),
+        (Kind::Secret | Kind::SecretOrOff, Some(entry)) => {
+            Some(written("token", &entry.node, true))
+        }
         (_, Some(entry)) => Some(written(key.name, &entry.node, false)),
         (_, None) => Some(key.default.to_owned()).filter(|text| !text.is_empty()),
     }
 }
 
-/// Whether a switch is off unless something is set.
+/// Whether a switch is off unless something is set: all thresholds in it are.
 fn off(keys: &[Key]) -> bool {
-    keys.iter().all(|key| match key.kind {
-        Kind::Switch(keys) => off(keys),
-        Kind::Level => key.default == "false",
-        _ => true,
-    })
+    let mut levels = keys.iter().filter_map(|key| match key.kind {
+        Kind::Switch(keys) => Some(off(keys)),
+        Kind::Level => Some(key.default == "false"),
+        _ => None,
+    });
+    // One without thresholds is on.
+    levels.next().is_some_and(|first| first && levels.all(|off| off))
 }
 
 fn line(out: &mut String, name: &str, text: &str, entry: Option<&Entry>, sink: &Sink) {
@@ -108,6 +112,8 @@ fn line(out: &mut String, name: &str, text: &str, entry: Option<&Entry>, sink: &
 /// A value as TOML; `guard` hides what stands under the name of a secret.
 fn written(name: &str, node: &Node, guard: bool) -> String {
     match &node.value {
+        // Of headers that are a user's own, each may be a key.
+        Value::Table(table) if guard && name.contains("header") => braces_of_secrets(table),
         Value::Table(table) if is_reference(table) => braces(table, false),
         Value::Table(table) => braces(table, guard),
         Value::List(list) => {
@@ -135,6 +141,13 @@ fn braces(table: &Table, guard: bool) -> String {
         .iter()
         .map(|(name, entry)| format!("{} = {}", bare(name), written(name, &entry.node, guard)))
         .collect();
+    if parts.is_empty() { "{}".into() } else { format!("{{ {} }}", parts.join(", ")) }
+}
+
+/// As [`braces`], with every value hidden, whatever its name.
+fn braces_of_secrets(table: &Table) -> String {
+    let parts: Vec<String> =
+        table.keys().map(|name| format!("{} = {}", bare(name), quoted(REDACTED))).collect();
     if parts.is_empty() { "{}".into() } else { format!("{{ {} }}", parts.join(", ")) }
 }
 

@@ -103,6 +103,11 @@ impl Sink {
     }
 
     fn add(&mut self, at: Place, message: String, warning: bool, hide: bool) -> &mut Diagnostic {
+        // Of what all channels share, each may find the same fault.
+        let same = |(place, d): &(Place, Diagnostic)| *place == at && d.message == message;
+        if let Some(n) = self.found.iter().position(same) {
+            return &mut self.found[n].1;
+        }
         let source = &self.sources[at.source];
         let full = self.found.len() >= MOST;
         let text = source.text.as_ref().filter(|_| !full);
@@ -136,8 +141,17 @@ impl Sink {
     }
 
     /// Whether every user of the host can read what stands there.
-    pub(super) fn world_readable(&self, at: Place) -> bool {
+    fn world_readable(&self, at: Place) -> bool {
         self.sources[at.source].world_readable
+    }
+
+    /// Warns when every user of the host can read a secret that stands there; the hint adds what
+    /// else can be done than to close the file (`, or …`).
+    pub(crate) fn guard_secret(&mut self, at: Place, name: &str, or: &str) {
+        if self.world_readable(at) {
+            let message = format!("`{name}` is a secret in a file that every user can read");
+            self.warning(at, message).hint(format!("chmod 640 the file{or}"));
+        }
     }
 
     /// The environment the configuration is read in.

@@ -11,7 +11,7 @@ const HIDDEN: char = '…';
 /// Whether a value under this key is not for showing. Also true for keys that look like one of
 /// those with a slip of the pen.
 pub(super) fn is_secret_key(key: &str) -> bool {
-    const PARTS: [&str; 16] = [
+    const PARTS: [&str; 17] = [
         "token",
         "secret",
         "passw",
@@ -28,6 +28,7 @@ pub(super) fn is_secret_key(key: &str) -> bool {
         "private",
         "credential",
         "webhook",
+        "proxy",
     ];
     const WORDS: [&str; 6] = ["token", "secret", "password", "pass", "key", "url"];
     let key = key.to_ascii_lowercase();

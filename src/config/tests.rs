@@ -9,6 +9,9 @@ use crate::engine::{Rules, Severity};
 use super::keys::{self, Kind};
 use super::*;
 
+mod alerts;
+mod channels;
+
 fn options(variables: &[(&str, &str)]) -> Options {
     Options::new(None, variables.iter().copied().collect(), true, "localhost".into())
 }
@@ -72,10 +75,20 @@ fn the_defaults_of_the_table_are_those_of_the_code() {
     assert_eq!(written.store, bare.store);
     // The defaults of units and heartbeats likewise.
     let unit = |more: &str| good(&[&format!("[[unit]]\nname = \"a\"\n{more}")], &[]).rules;
-    let keys = "restart = false\nrequired = false\nseverity = \"critical\"\nerrors = true";
+    let keys = "restart = false\nrequired = false\nseverity = \"critical\"\nerrors = true\n\
+                for = \"0s\"\nrecovery = \"0s\"";
     assert_eq!(unit(keys), unit(""));
     let beat = |more: &str| good(&[&format!("[[heartbeat]]\nfile = \"/a\"\n{more}")], &[]).rules;
-    assert_eq!(beat("max_age = \"5m\"\nseverity = \"warning\""), beat(""));
+    let keys = "max_age = \"5m\"\nseverity = \"warning\"\nfor = \"0s\"\nrecovery = \"0s\"\n\
+                failures = 1\nsuccesses = 1";
+    assert_eq!(beat(keys), beat(""));
+    let channel = |more: &str| {
+        good(&[&format!("[[channel]]\nname = \"a\"\ntype = \"b\"\n{more}")], &[]).rules
+    };
+    let keys = "min_severity = \"warning\"\nsend_resolved = true\nmax_per_minute = 10\n\
+                digest = \"0s\"";
+    assert_eq!(channel(keys), channel(""));
+    assert_eq!(written.outbound, bare.outbound);
 }
 
 #[test]
@@ -83,8 +96,10 @@ fn every_example_of_the_table_is_valid_and_every_key_is_read() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("http-token"), "hunter2\n").unwrap();
     let variables = [("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())];
-    let text =
-        sample(|key| key.example, true).replace("/run/app/heartbeat\", max", "/run/b\", max");
+    // Two heartbeats have one example; of `every` and `at` there is but one.
+    let text = sample(|key| key.example, true)
+        .replace("/run/app/heartbeat\", max", "/run/b\", max")
+        .replace("every = \"6h\"", "every = false");
     let loaded = read(&[&text], &variables);
     let asked = loaded.sink.asked.clone();
     if let Err(found) = loaded.finish() {
@@ -196,7 +211,7 @@ fn the_environment_lies_over_the_files() {
         ],
     );
     assert_eq!(config.agent.interval, Duration::from_secs(60), "the empty one is not set");
-    assert_eq!(config.rules.cooldown, Duration::from_secs(300));
+    assert_eq!(config.rules.alerts.cooldown, Duration::from_secs(300));
     assert_eq!(config.store.retention, Duration::from_secs(7 * 86_400));
     assert_eq!(config.http.listen.len(), 2);
     assert_eq!(config.http.token.unwrap().expose(), "hunter2");
@@ -204,13 +219,13 @@ fn the_environment_lies_over_the_files() {
     assert_eq!(&*config.rules.channels[0].name, "webhook");
     let off = good(&[], &[("KEEPWELL_HTTP_LISTEN", "off"), ("ALERT_COOLDOWN", "90")]);
     assert!(off.http.listen.is_empty());
-    assert_eq!(off.rules.cooldown, Duration::from_secs(90));
+    assert_eq!(off.rules.alerts.cooldown, Duration::from_secs(90));
 }
 
 #[test]
 fn a_wrong_variable_is_named() {
     let found = wrong(
-        &["[[channel]]\nname = \"webhook\"\ntype = \"webhook\""],
+        &["[[channel]]\nname = \"webhook\"\ntype = \"email\""],
         &[
             ("MONITOR_INTERVAL", "7200"),
             ("HEALTH_INTERVAL_SECONDS", "soon"),
@@ -278,11 +293,19 @@ fn what_is_shown_reads_back_as_the_same() {
                 [restart]\nfactor = 1.5\n[[unit]]\nname = \"a\"\nrestart = true\n\
                 backoff = { first = \"1s\" }\n[[heartbeat]]\nfile = \"/run/*\"\n\
                 [[channel]]\nname = \"a\"\ntype = \"b\"\nmin_severity = \"critical\"\n";
+    let text = &format!(
+        "{text}digest = \"5m\"\n[alerts]\nflapping = {{ calm = \"1h\" }}\nremind = false\n[report]\n\
+         at = [\"08:00\"]\ntimezone = \"UTC\"\n[[route]]\nchecks = \"disk\"\ndays = [\"mon-fri\"]\n\
+         from = \"8:00\"\nto = \"24:00\"\nlabels = {{ a = \"b\" }}\nchannels = [\"a\"]\n\
+         [[maintenance]]\nname = \"m\"\ndays = \"sun\"\n[[escalation]]\nafter = \"1h\"\n\
+         channels = \"a\"\n[outbound]\nproxy = false\nca = \"/a.pem\"\n"
+    );
     let loaded = read(&[text], &[("ALERT_COOLDOWN", "7")]);
     let shown = show::text(&loaded);
     let first = loaded.finish().unwrap();
     let again = good(&[&shown], &[]);
     assert_eq!(first.rules, again.rules, "{shown}");
     assert_eq!((first.agent, first.store), (again.agent, again.store));
+    assert_eq!(first.outbound, again.outbound);
     assert!(shown.contains("# $ALERT_COOLDOWN"), "{shown}");
 }

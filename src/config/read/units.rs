@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use crate::engine::Severity;
-use crate::engine::rules::{Backoff, CrashLoop, HeartbeatRule, Rules, UnitPattern, UnitRule};
+use crate::engine::rules::{
+    Backoff, Confirm, CrashLoop, HeartbeatRule, Rules, UnitPattern, UnitRule,
+};
 
 use super::super::section::{Reader, Section, integer};
 use super::super::sink::{Place, Sink};
 use super::super::tree::Value;
-use super::{FOREVER, Names, SECOND, SEVERITY, Sections};
+use super::{DAY, FOREVER, Names, SECOND, SEVERITY, Sections, Told, confirm};
 
 /// The parts of a [`Backoff`], so that a unit can set some and take the rest from `[restart]`.
 #[derive(Clone, Copy)]
@@ -104,7 +106,12 @@ fn crash_loop(reader: &mut Reader<'_>, before: &CrashLoop) -> CrashLoop {
     CrashLoop::try_new(max, window).unwrap_or_else(|_| before.clone())
 }
 
-pub(super) fn units(sections: &mut Sections, rules: &mut Rules, sink: &mut Sink) -> Vec<Place> {
+pub(super) fn units(
+    sections: &mut Sections,
+    rules: &mut Rules,
+    told: &mut Told,
+    sink: &mut Sink,
+) -> Vec<Place> {
     let mut places = Vec::new();
     if let Some(mut reader) = sections.table("units", sink) {
         if let Some(all) = reader.bool("all") {
@@ -169,13 +176,24 @@ pub(super) fn units(sections: &mut Sections, rules: &mut Rules, sink: &mut Sink)
             limits = crash_loop(&mut inner, &limits);
             inner.finish();
         }
+        let lasting = reader.duration("for", Duration::ZERO, DAY).unwrap_or_default();
+        let recovery = reader.duration("recovery", Duration::ZERO, DAY).unwrap_or_default();
+        let confirm = Confirm { lasting, recovery, ..Confirm::default() };
+        // Its heartbeat goes where it goes itself.
+        let mut checks: Vec<String> =
+            pattern.iter().map(|pattern| format!("unit:{}", pattern.as_str())).collect();
         if let Some(section) = reader.table("heartbeat")
-            && let Some((rule, at)) = heartbeat(&section, reader.sink())
+            && let Some((rule, at)) = heartbeat(&section, told, reader.sink())
             && files.add(&rule.path, at, reader.sink())
         {
+            if section.place_of("channels").is_none() {
+                checks.push(format!("heartbeat:{}", rule.path));
+            }
             rules.heartbeats.push(rule);
             places.push(at);
         }
+        let checks: Vec<&str> = checks.iter().map(String::as_str).collect();
+        told.read(&mut reader, &checks);
         reader.finish();
         if let Some(pattern) = pattern
             && names.add(pattern.as_str(), at, sink)
@@ -188,12 +206,13 @@ pub(super) fn units(sections: &mut Sections, rules: &mut Rules, sink: &mut Sink)
                 backoff,
                 crash_loop,
                 errors,
-                ..UnitRule::new(pattern)
+                confirm,
+                pattern,
             });
         }
     }
     for section in sections.list("heartbeat") {
-        if let Some((rule, at)) = heartbeat(&section, sink)
+        if let Some((rule, at)) = heartbeat(&section, told, sink)
             && files.add(&rule.path, at, sink)
         {
             rules.heartbeats.push(rule);
@@ -203,7 +222,11 @@ pub(super) fn units(sections: &mut Sections, rules: &mut Rules, sink: &mut Sink)
     places
 }
 
-fn heartbeat(section: &Section, sink: &mut Sink) -> Option<(HeartbeatRule, Place)> {
+fn heartbeat(
+    section: &Section,
+    told: &mut Told,
+    sink: &mut Sink,
+) -> Option<(HeartbeatRule, Place)> {
     let mut reader = section.read(sink);
     reader.require("file", "\"/run/app/heartbeat\"");
     let file = reader.path("file");
@@ -220,6 +243,9 @@ fn heartbeat(section: &Section, sink: &mut Sink) -> Option<(HeartbeatRule, Place
         }
         Some(path)
     });
+    let confirm = confirm(&mut reader, Confirm::default(), |_| Duration::ZERO);
+    let check = file.as_ref().map(|path| format!("heartbeat:{path}"));
+    told.read(&mut reader, check.as_deref().as_slice());
     reader.finish();
-    file.map(|path| (HeartbeatRule { path: path.into(), max_age, severity }, at))
+    file.map(|path| (HeartbeatRule { path: path.into(), max_age, severity, confirm }, at))
 }

@@ -19,31 +19,19 @@ impl Reader<'_> {
         from: Duration,
         to: Duration,
     ) -> Option<Duration> {
-        const HINT: &str = "a number and a unit (ms, s, m, h, d), such as \"30s\" or \"1h30m\"";
+        self.value(key, |name, node, sink| duration(sink, name, node, from, to))
+    }
+
+    /// A duration within bounds; `Some(None)` when it is `false`.
+    pub fn duration_or_off(
+        &mut self,
+        key: &'static str,
+        from: Duration,
+        to: Duration,
+    ) -> Option<Option<Duration>> {
         self.value(key, |name, node, sink| match &node.value {
-            Value::Text(text) => match values::duration(text) {
-                Ok(value) if (from..=to).contains(&value) => Some(value),
-                Ok(value) => {
-                    let (from, to, value) = (Human(from), Human(to), Human(value));
-                    let message = format!("`{name}` must be between {from} and {to}, not {value}");
-                    sink.error(node.at, message);
-                    None
-                }
-                Err(why) => {
-                    sink.error(node.at, format!("`{name}` is not a duration: {why}")).hint(HINT);
-                    None
-                }
-            },
-            Value::Integer(n) => {
-                // A number that is too small in seconds was meant in days.
-                let unit = if i128::from(*n) < i128::from(from.as_secs()) { "d" } else { "s" };
-                expected(sink, name, node, "a duration").hint(format!("write \"{n}{unit}\""));
-                None
-            }
-            _ => {
-                expected(sink, name, node, "a duration").hint(HINT);
-                None
-            }
+            Value::Bool(false) => Some(None),
+            _ => duration(sink, name, node, from, to).map(Some),
         })
     }
 
@@ -146,6 +134,41 @@ impl Reader<'_> {
                 None
             }
         })
+    }
+}
+
+fn duration(
+    sink: &mut Sink,
+    name: &str,
+    node: &Node,
+    from: Duration,
+    to: Duration,
+) -> Option<Duration> {
+    const HINT: &str = "a number and a unit (ms, s, m, h, d), such as \"30s\" or \"1h30m\"";
+    match &node.value {
+        Value::Text(text) => match values::duration(text) {
+            Ok(value) if (from..=to).contains(&value) => Some(value),
+            Ok(value) => {
+                let (from, to, value) = (Human(from), Human(to), Human(value));
+                let message = format!("`{name}` must be between {from} and {to}, not {value}");
+                sink.error(node.at, message);
+                None
+            }
+            Err(why) => {
+                sink.error(node.at, format!("`{name}` is not a duration: {why}")).hint(HINT);
+                None
+            }
+        },
+        Value::Integer(n) => {
+            // A number that is too small in seconds was meant in days.
+            let unit = if i128::from(*n) < i128::from(from.as_secs()) { "d" } else { "s" };
+            expected(sink, name, node, "a duration").hint(format!("write \"{n}{unit}\""));
+            None
+        }
+        _ => {
+            expected(sink, name, node, "a duration").hint(HINT);
+            None
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Reading secrets: the text itself, or where it is.
 
 use super::super::secret::{self, Secret};
+use super::super::settings::Proxy;
 use super::super::sink::{Place, Sink};
-use super::super::tree::{Table, Value};
+use super::super::tree::{Node, Table, Value};
 use super::super::values::brief;
 use super::{Reader, expected, suggestion, text};
 
@@ -12,54 +13,71 @@ const SECRET_HINT: &str =
 impl Reader<'_> {
     /// A secret: the text itself, or `{ credential | env | file = "…" }`.
     pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
-        self.value(key, |name, node, sink| match &node.value {
-            Value::Text(text) if text.is_empty() => {
-                sink.error(node.at, format!("`{name}` is empty"));
-                None
-            }
-            Value::Text(text) => {
-                if sink.world_readable(node.at) {
-                    sink.warning(
-                        node.at,
-                        format!("`{name}` is a secret in a file that every user can read"),
-                    )
-                    .hint("chmod 640 the file, or write { credential = \"NAME\" }");
-                }
-                Some(Secret::new(text.clone()))
-            }
-            Value::Table(table) => reference(sink, name, node.at, table),
-            _ => {
-                expected(sink, name, node, "a string or a table").hint(SECRET_HINT);
-                None
-            }
-        })
+        self.value(key, secret)
     }
 
     /// A secret that is an address beginning with `http://` or `https://`. The text is not looked
     /// into where `config check` cannot see it ([`Secret::is_resolved`]).
     pub fn url(&mut self, key: &'static str) -> Option<Secret> {
         let secret = self.secret(key)?;
+        self.is_url(key, &secret, "write \"https://example.org/path\"").then_some(secret)
+    }
+
+    /// The address of a proxy, or `false` for none.
+    pub fn proxy(&mut self, key: &'static str) -> Option<Proxy> {
+        const HINT: &str = "write \"http://proxy.example.org:3128\", or false for none";
+        let found = self.value(key, |name, node, sink| match &node.value {
+            Value::Bool(false) => Some(None),
+            Value::Text(text) if text == "none" => Some(None),
+            Value::Text(_) | Value::Table(_) => secret(name, node, sink).map(Some),
+            _ => {
+                expected(sink, name, node, "an address, or false").hint(HINT);
+                None
+            }
+        })?;
+        match found {
+            None => Some(Proxy::Off),
+            // `config check` by another user than the service; it has warned.
+            Some(url) if !url.is_resolved() => Some(Proxy::Usual),
+            Some(url) => self.is_url(key, &url, HINT).then_some(Proxy::Url(url)),
+        }
+    }
+
+    fn is_url(&mut self, key: &str, secret: &Secret, hint: &str) -> bool {
         if !secret.is_resolved() {
-            return Some(secret);
+            return true;
         }
         let text = secret.expose();
         let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
         let problem = match host {
-            None => Some("must start with https:// or http://"),
-            Some(rest) if rest.is_empty() || rest.starts_with(['/', ':', '?']) => {
-                Some("has no host")
-            }
+            None => "must start with https:// or http://",
+            Some(rest) if rest.is_empty() || rest.starts_with(['/', ':', '?']) => "has no host",
             Some(_) if text.contains(|c: char| c.is_whitespace() || c.is_control()) => {
-                Some("must not contain spaces")
+                "must not contain spaces"
             }
-            Some(_) => None,
+            Some(_) => return true,
         };
-        let Some(problem) = problem else { return Some(secret) };
         let (name, at) = (self.section.name(key), self.place_of(key));
-        self.sink
-            .error(at, format!("`{name}` {problem}"))
-            .hint("write \"https://example.org/path\"");
-        None
+        self.sink.error(at, format!("`{name}` {problem}")).hint(hint);
+        false
+    }
+}
+
+fn secret(name: &str, node: &Node, sink: &mut Sink) -> Option<Secret> {
+    match &node.value {
+        Value::Text(text) if text.is_empty() => {
+            sink.error(node.at, format!("`{name}` is empty"));
+            None
+        }
+        Value::Text(text) => {
+            sink.guard_secret(node.at, name, ", or write { credential = \"NAME\" }");
+            Some(Secret::new(text.clone()))
+        }
+        Value::Table(table) => reference(sink, name, node.at, table),
+        _ => {
+            expected(sink, name, node, "a string or a table").hint(SECRET_HINT);
+            None
+        }
     }
 }
 
