@@ -10,10 +10,12 @@ use hyper::client::conn::http1;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use crate::config::{Environment, Paths};
 use crate::surfaces::report::StatusReport;
+use crate::surfaces::visible;
 
 const TIME_LIMIT: Duration = Duration::from_secs(5);
 
@@ -32,8 +34,13 @@ pub enum ClientError {
         source: io::Error,
     },
     /// It took too long.
-    #[error("keepwell did not answer within 5 s at {}; look at `systemctl status keepwell`", .0.display())]
-    Timeout(PathBuf),
+    #[error("keepwell did not answer within {} s at {}; look at `systemctl status keepwell`", limit.as_secs(), path.display())]
+    Timeout {
+        /// The socket.
+        path: PathBuf,
+        /// How long was waited.
+        limit: Duration,
+    },
     /// The connection broke.
     #[error("the connection to keepwell broke: {0}")]
     Broken(#[from] hyper::Error),
@@ -72,7 +79,22 @@ impl Client {
 
     /// Everything that the daemon knows.
     pub(super) fn status(&self) -> Result<StatusReport, ClientError> {
-        Ok(serde_json::from_slice(&self.ask("GET", "/api/v1/status", &())?)?)
+        self.get("/api/v1/status")
+    }
+
+    /// What is at a path.
+    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        Ok(serde_json::from_slice(&self.ask("GET", path, &(), TIME_LIMIT)?)?)
+    }
+
+    /// An act that takes its time; gives what came of it.
+    pub(super) fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+        limit: Duration,
+    ) -> Result<T, ClientError> {
+        Ok(serde_json::from_slice(&self.ask("POST", path, body, limit)?)?)
     }
 
     /// An act; gives the daemon's words for the person.
@@ -82,18 +104,28 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<String, ClientError> {
-        let said: serde_json::Value = serde_json::from_slice(&self.ask(method, path, body)?)?;
+        let said = self.ask(method, path, body, TIME_LIMIT)?;
+        let said: serde_json::Value = serde_json::from_slice(&said)?;
         Ok(said["message"].as_str().unwrap_or("done").to_owned())
     }
 
-    fn ask(&self, method: &str, path: &str, body: &impl Serialize) -> Result<Bytes, ClientError> {
-        let body = if method == "GET" { Vec::new() } else { serde_json::to_vec(body)? };
+    fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: &impl Serialize,
+        limit: Duration,
+    ) -> Result<Bytes, ClientError> {
+        let mut body = serde_json::to_vec(body)?;
+        if body == b"null" {
+            body.clear();
+        }
         self.runtime.block_on(async {
             let (place, stream) = self.connect().await?;
             let exchange = exchange(stream, method, path, body.into());
-            match tokio::time::timeout(TIME_LIMIT, exchange).await {
+            match tokio::time::timeout(limit, exchange).await {
                 Ok(answer) => answer,
-                Err(_) => Err(ClientError::Timeout(place)),
+                Err(_) => Err(ClientError::Timeout { path: place, limit }),
             }
         })
     }
@@ -129,7 +161,8 @@ async fn exchange(
         .header("host", "localhost")
         .header("content-type", "application/json")
         .body(Full::new(body))
-        // Invariant: methods and paths are constants of this folder, so they are well formed.
+        // Invariant: methods and paths are constants of this folder, and what is put into a path
+        // is an id of letters and digits, so they are well formed.
         .map_err(|e| ClientError::Refused(e.to_string()))?;
     let answer = async {
         let response = sender.send_request(request).await?;
@@ -150,10 +183,15 @@ async fn exchange(
         return Ok(body);
     }
     let said: Option<serde_json::Value> = serde_json::from_slice(&body).ok();
-    let text = said.as_ref().and_then(|s| s["error"].as_str());
-    Err(ClientError::Refused(
-        text.map_or_else(|| format!("keepwell answered {status}"), str::to_owned),
-    ))
+    let Some(text) = said.as_ref().and_then(|s| s["error"].as_str()) else {
+        return Err(ClientError::Refused(format!("keepwell answered {status}")));
+    };
+    let near = said.as_ref().and_then(|s| s["did_you_mean"].as_array());
+    let near: Vec<&str> = near.into_iter().flatten().filter_map(|n| n.as_str()).collect();
+    Err(ClientError::Refused(match near[..] {
+        [] => visible(text).into_owned(),
+        _ => visible(&format!("{text}; did you mean {}?", near.join(" or "))).into_owned(),
+    }))
 }
 
 #[cfg(test)]
@@ -213,6 +251,16 @@ mod tests {
         let none = serde_json::json!({ "unit": null, "seconds": 0 });
         let error = client.act("POST", "/api/v1/holds", &none).unwrap_err().to_string();
         assert!(error.starts_with("seconds is between 1 and"), "{error}");
+        // What comes near is offered, and what a name brings with it steers no terminal.
+        let error = client.act("POST", "/api/v1/alerts/a13/acknowledge", &()).unwrap_err();
+        assert_eq!(error.to_string(), "no open alert is called 'a13'; did you mean a12?");
+        let gone = client.get::<serde_json::Value>("/api/v1/alerts/%1b").unwrap_err();
+        assert_eq!(gone.to_string(), "no alert is called '\\u{1b}'");
+        let test = serde_json::json!({ "channel": "ops" });
+        let limit = Duration::from_secs(5);
+        let post = client.post::<serde_json::Value>("/api/v1/test-notification", &test, limit);
+        let error = post.unwrap_err().to_string();
+        assert!(error.starts_with("no channel is configured"), "{error}");
         stop.cancel();
         daemon.join().unwrap();
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::config::{self, Loaded, Options, schema, show};
+use crate::notify::KINDS;
 
 /// What to do with the configuration.
 #[derive(Debug, clap::Subcommand)]
@@ -48,7 +49,10 @@ pub(super) fn run(
             let options = Options::from_process(explicit).lenient();
             shown(&options, check_kinds, &mut out, &mut err)
         }
-        ConfigCommand::Schema => writeln!(out, "{:#}", schema::json()).map(|()| ExitCode::SUCCESS),
+        ConfigCommand::Schema => {
+            let kinds: Vec<_> = KINDS.iter().map(|kind| (kind.name, kind.keys)).collect();
+            writeln!(out, "{:#}", schema::json(&kinds)).map(|()| ExitCode::SUCCESS)
+        }
     };
     // A reader that has seen enough (`| head`) is no fault.
     match code {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use crate::engine::{Severity, Wall};
-use crate::surfaces::report::{Stamp, StatusReport};
+use crate::surfaces::report::{ChannelReport, Stamp, StatusReport};
 use crate::surfaces::visible;
 
 use super::client::{Client, ClientError};
@@ -36,6 +36,9 @@ pub struct Finding {
     pub remedy: Option<String>,
 }
 
+/// The finding that the configuration has no channel.
+pub(super) const NO_CHANNELS: &str = "channels";
+
 impl Finding {
     /// A thing that works.
     pub fn ok(name: impl Into<String>, text: impl Into<String>) -> Self {
@@ -55,11 +58,19 @@ impl Finding {
 
 pub(super) fn doctor(global: &Global, hooks: &Hooks) -> anyhow::Result<ExitCode> {
     let mut findings = daemon(Client::new(global.socket.as_deref())?.status());
-    findings.extend((hooks.findings)(global.config.clone(), global.user));
+    let own = (hooks.findings)(global.config.clone(), global.user);
+    findings.extend(beside(&findings, own));
     findings.push(clock((hooks.now)().wall));
     terminal::print(&render(&findings, Look::of_stdout(global.no_color)))?;
     let worst = findings.iter().map(|f| f.level).max().unwrap_or(Level::Ok);
     Ok(ExitCode::from(worst as u8))
+}
+
+/// What the configuration that is found here says, beside what the daemon said: it may run with
+/// another one, and then its channels count.
+fn beside(daemon: &[Finding], own: Vec<Finding>) -> Vec<Finding> {
+    let has_channels = daemon.iter().any(|f| f.name.starts_with("channel "));
+    own.into_iter().filter(|f| !(has_channels && f.name == NO_CHANNELS)).collect()
 }
 
 /// Whether the daemon answers, and what it says of its own parts.
@@ -87,7 +98,14 @@ fn daemon(asked: Result<StatusReport, ClientError>) -> Vec<Finding> {
         let text = format!("runs version {}, this command is {ours}", report.version);
         Finding::bad("daemon", Level::Warn, text, "`systemctl restart keepwell`")
     });
-    for check in report.checks.iter().filter(|c| c.id.starts_with("agent:")) {
+    findings.extend(report.channels.iter().map(channel));
+    // What a channel's own check says, its finding has said already.
+    let told = |id: &str| {
+        let name = id.strip_prefix("agent:channel-").unwrap_or_default();
+        report.channels.iter().any(|c| c.name == name)
+    };
+    let parts = report.checks.iter().filter(|c| c.id.starts_with("agent:") && !told(&c.id));
+    for check in parts {
         let level = match check.severity {
             Severity::Healthy => Level::Ok,
             Severity::Unknown | Severity::Warning => Level::Warn,
@@ -97,6 +115,37 @@ fn daemon(asked: Result<StatusReport, ClientError>) -> Vec<Finding> {
         findings.push(Finding { name, level, text: check.summary.clone(), remedy: None });
     }
     findings
+}
+
+/// Whether a channel of the daemon delivers.
+fn channel(channel: &ChannelReport) -> Finding {
+    let name = format!("channel {}", channel.name);
+    let test = format!("`sudo keepwell test-notification {}`", channel.name);
+    if channel.is_stopped() {
+        let text = format!("{}: {}", channel.kind, channel.trouble());
+        let remedy = format!(
+            "its address or credentials are wrong, or the receiver is gone: correct them, \
+             `systemctl reload keepwell`, then {test}"
+        );
+        return Finding::bad(name, Level::Fail, text, remedy);
+    }
+    if channel.is_down() {
+        let text = format!("{}: {}", channel.kind, channel.trouble());
+        let again = match (channel.is_refused(), channel.queued) {
+            (true, _) => "that message is not sent again; the next one is tried",
+            (_, 0) => "nothing waits; the next message is tried",
+            _ => "it is tried again by itself",
+        };
+        let remedy = format!("{again}; {test} tries now and shows the answer");
+        return Finding::bad(name, Level::Warn, text, remedy);
+    }
+    if channel.is_untried() {
+        let text = format!("{}: nothing has been sent since keepwell started", channel.kind);
+        return Finding { name, level: Level::Ok, text, remedy: Some(format!("try it: {test}")) };
+    }
+    let last = channel.last_success.map(|at| format!(", last at {}", at.readable()));
+    let last = last.unwrap_or_default();
+    Finding::ok(name, format!("{}: works, {} sent{last}", channel.kind, channel.sent))
 }
 
 /// Whether the wall clock can be right: it is not before this program was written.
@@ -138,6 +187,7 @@ fn render(findings: &[Finding], look: Look) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::view::ChannelState;
     use crate::surfaces::report::Lines;
     use crate::surfaces::sample;
 
@@ -149,6 +199,65 @@ mod tests {
             daemon(Err(ClientError::NotRunning("/run/keepwell/keepwell.sock".into())));
         findings.push(clock(Wall(0)));
         insta::assert_snapshot!("doctor", render(&findings, PIPE));
+    }
+
+    #[test]
+    fn each_channel_is_a_finding_with_what_to_do() {
+        let mut busy = sample::busy();
+        let broken = sample::check(
+            crate::engine::CheckKind::Agent,
+            "channel-pager",
+            Severity::Warning,
+            crate::engine::Reason::Broken,
+            "it takes no messages",
+        );
+        busy.checks.insert(0, std::sync::Arc::new(broken));
+        let report = StatusReport::of(&busy, env!("CARGO_PKG_VERSION"), Lines::Hidden);
+        let mut findings = daemon(Ok(report));
+        findings.remove(0);
+        insta::assert_snapshot!("doctor_channels", render(&findings, PIPE));
+        let worst = findings.iter().map(|f| f.level).max();
+        assert_eq!(worst, Some(Level::Fail));
+    }
+
+    #[test]
+    fn what_was_refused_is_not_said_to_be_tried_again() {
+        let of = |state, queued| {
+            let view = crate::engine::view::ChannelView {
+                queued,
+                last_error: Some("554 no".into()),
+                ..sample::channel("mail", "email", state)
+            };
+            let found = channel(&ChannelReport::from(&view));
+            assert_eq!(found.level, Level::Warn);
+            format!("{} → {}", found.text, found.remedy.unwrap_or_default())
+        };
+        let test = "`sudo keepwell test-notification mail` tries now and shows the answer";
+        assert_eq!(
+            of(ChannelState::Refused, 0),
+            format!(
+                "email: the last message was refused for good and given up: 554 no → that message \
+                 is not sent again; the next one is tried; {test}"
+            )
+        );
+        assert_eq!(
+            of(ChannelState::Failing, 0),
+            format!(
+                "email: the last try failed: 554 no → nothing waits; the next message is tried; {test}"
+            )
+        );
+        assert!(of(ChannelState::Failing, 1).contains("it is tried again by itself"));
+    }
+
+    #[test]
+    fn channels_of_the_daemon_count_also_when_the_file_here_has_none() {
+        let own = || vec![Finding::bad(NO_CHANNELS, Level::Warn, "none is configured", "add")];
+        let report = StatusReport::of(&sample::busy(), "0.1.0", Lines::Hidden);
+        assert!(beside(&daemon(Ok(report)), own()).is_empty());
+        let report = StatusReport::of(&sample::healthy(), "0.1.0", Lines::Hidden);
+        assert_eq!(beside(&daemon(Ok(report)), own()).len(), 1);
+        let down = daemon(Err(ClientError::NotRunning("/run/keepwell/keepwell.sock".into())));
+        assert_eq!(beside(&down, own()).len(), 1);
     }
 
     #[test]

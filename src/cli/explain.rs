@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::engine::{Human, Severity, Wall, bytes};
-use crate::surfaces::report::{ExplainReport, meaning};
+use crate::surfaces::report::{ActReport, ExplainReport, meaning};
 use crate::surfaces::visible;
 
 use super::client::Client;
@@ -17,7 +17,8 @@ use super::{Global, Hooks};
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
-    /// The check, such as unit:nginx.service; nginx alone will do when only one fits
+    /// The check, such as unit:nginx.service; nginx alone will do when only one fits.
+    /// An alert stands for its check
     check: String,
     /// JSON instead of text
     #[arg(long)]
@@ -112,20 +113,29 @@ fn render(report: &ExplainReport, now: Wall, look: Look) -> String {
     for hold in &report.holds {
         line("on hold", held(hold));
     }
+    for silence in &report.silences {
+        line("silenced", silence.line());
+    }
+    let maintained = report.alerts.iter().any(|a| a.untold.as_deref() == Some("maintenance"));
+    for window in report.maintenance.iter().filter(|_| maintained) {
+        line("maintenance", window.line());
+    }
+    if let Some(why) = &report.quiet {
+        line("waits", because(why));
+    }
     for alert in &report.alerts {
-        let told = if alert.told.is_empty() { "nobody".to_owned() } else { alert.told.join(", ") };
-        line(
-            "alert",
-            format!(
-                "{} ({}), open since {}, told: {told}",
-                alert.id,
-                alert.kind,
-                alert.opened.readable()
-            ),
-        );
-        for act in &alert.acts {
-            line("", act.clone());
+        let opened = alert.opened.readable();
+        line("alert", format!("{} ({}), open since {opened}", alert.id, alert.kind));
+        line("", alert.telling());
+        for text in alert.marks().into_iter().chain(alert.acts.iter().map(ActReport::line)) {
+            line("", text);
         }
+        if let Some(next) = &alert.next {
+            line("", format!("next: {next}"));
+        }
+    }
+    for channel in report.channels.iter().filter(|_| !report.alerts.is_empty()) {
+        line("channel", format!("{} {}", channel.name, channel.trouble()));
     }
     if !check.decisions.is_empty() {
         let _ = writeln!(out, "\n{}", look.bold("Decisions, newest last"));
@@ -145,7 +155,7 @@ fn render(report: &ExplainReport, now: Wall, look: Look) -> String {
     out
 }
 
-fn because(reason: &str) -> String {
+pub(super) fn because(reason: &str) -> String {
     meaning(reason).map_or_else(|| reason.to_owned(), |means| format!("{reason}: {means}"))
 }
 
@@ -177,6 +187,18 @@ mod tests {
         insta::assert_snapshot!("explain_failed_unit", of("nginx"));
         insta::assert_snapshot!("explain_held_unit", of("web@2"));
         insta::assert_snapshot!("explain_disk", of("disk:/var"));
+        let busy = StatusReport::of(&sample::busy(), "0.1.0", Lines::Hidden);
+        let of = |check| render(&busy.explain(check).unwrap(), sample::AT, PIPE);
+        insta::assert_snapshot!("explain_acknowledged_unit", of("nginx"));
+        insta::assert_snapshot!("explain_silenced_disk", of("disk:/var"));
+    }
+
+    #[test]
+    fn hostile_texts_steer_no_terminal() {
+        let report = StatusReport::of(&sample::hostile(), "0.1.0", Lines::Shown);
+        let id = report.checks[0].id.clone();
+        let text = render(&report.explain(&id).unwrap(), sample::AT, PIPE);
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::config::{Options, Paths};
 use crate::store::{self, LockError};
 use crate::systemd::bus::{Bus, BusAddress, BusError};
 
+use super::doctor::NO_CHANNELS;
 use super::{Finding, Level};
 
 /// Looks at the configuration, the state folder, the bus and the journal.
@@ -21,9 +22,9 @@ pub(super) fn find(config: Option<PathBuf>, user: bool) -> Vec<Finding> {
                 format!("valid: {} named, {}", count(units, "unit"), count(channels, "channel"));
             findings.push(Finding::ok("configuration", text));
             if channels == 0 {
-                let remedy = "add a [[channel]], or set ALERT_WEBHOOK_URL";
+                let remedy = "add a [[channel]], or set ALERT_WEBHOOK_URL; then `keepwell test-notification`";
                 let text = "none is configured: nobody is told of what happens";
-                findings.push(Finding::bad("channels", Level::Warn, text, remedy));
+                findings.push(Finding::bad(NO_CHANNELS, Level::Warn, text, remedy));
             }
             state_dir = plan.config.agent.state_dir;
         }

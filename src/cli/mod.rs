@@ -1,11 +1,14 @@
 //! The command line: what can be typed, and exit codes. One file a command. What a command needs
 //! from the running parts of keepwell comes in by [`Hooks`].
 //!
-//! Exit codes: `check` 0 healthy, 1 warning, 2 critical, 3 unknown; every command 3 for a usage
-//! error or when it could not do its work.
+//! Exit codes: `check` 0 healthy, 1 warning, 2 critical, 3 unknown; `test-notification` 1 when a
+//! channel failed; every command 3 for a usage error or when it could not do its work.
 
+mod alerts;
+mod channels;
 mod check;
 pub mod client;
+mod columns;
 mod config;
 pub mod doctor;
 mod explain;
@@ -15,6 +18,7 @@ pub mod logging;
 mod status;
 mod table;
 mod terminal;
+mod times;
 mod wiring;
 
 use std::ffi::OsString;
@@ -25,6 +29,7 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand};
 
 use crate::engine::{Now, Snapshot};
+use crate::surfaces::http::Tried;
 
 pub use config::ConfigCommand;
 pub use doctor::{Finding, Level};
@@ -42,6 +47,9 @@ pub struct Hooks {
     pub findings: fn(Option<PathBuf>, bool) -> Vec<Finding>,
     /// Carries out `keepwell config ...`, with the file that `--config` named.
     pub config: fn(ConfigCommand, Option<PathBuf>) -> anyhow::Result<ExitCode>,
+    /// Sends a test over the channels of the configuration, without a daemon: of each what the
+    /// service said, or why it failed.
+    pub test: fn(TestArgs) -> anyhow::Result<Tried>,
     /// Reads both clocks.
     pub now: fn() -> Now,
 }
@@ -72,6 +80,15 @@ pub struct RoundArgs {
     pub force: bool,
 }
 
+/// What a test of channels without a daemon was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TestArgs {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// The channel; `None` is each.
+    pub channel: Option<Arc<str>>,
+}
+
 /// Keeps a Linux host well: watches its services and resources, restarts what failed, tells you.
 #[derive(Debug, Parser)]
 #[command(
@@ -82,7 +99,9 @@ pub struct RoundArgs {
   keepwell check                     look at this host now
   keepwell status --watch            follow the running daemon
   keepwell explain nginx.service     why it did or did not act
+  keepwell alerts                    what is open, and who was told
   keepwell hold nginx.service --for 1h
+  keepwell test-notification         whether the channels work
   keepwell doctor                    what works, what does not, and what to do about it
 
 Exit codes of 'check': 0 healthy, 1 warning, 2 critical, 3 unknown or usage error."
@@ -110,7 +129,13 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     pub(crate) user: bool,
     /// The running daemon's socket [default: where it usually is]
-    #[arg(long, global = true, value_name = "PATH", env = "KEEPWELL_SOCKET")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "KEEPWELL_SOCKET",
+        hide_env_values = true
+    )]
     pub(crate) socket: Option<PathBuf>,
 }
 
@@ -147,6 +172,31 @@ Exit codes: 0 healthy, 1 warning, 2 critical, 3 unknown or usage error.")]
   keepwell explain nginx
   keepwell explain disk:/var")]
     Explain(explain::ExplainArgs),
+    /// List, acknowledge and silence alerts
+    #[command(after_help = "Examples:
+  keepwell alerts                    what is open
+  keepwell alerts --all              and what ended lately
+  keepwell alerts show a12
+  sudo keepwell alerts ack a12 --for 2h --why \"disk is on its way\"
+  sudo keepwell alerts silence nginx --for 1h")]
+    Alerts(alerts::AlertsArgs),
+    /// Show who is told, and whether that works
+    #[command(after_help = "Examples:
+  keepwell channels
+  keepwell channels --json | jq '.channels[] | select(.state == \"stopped\")'")]
+    Channels(channels::ChannelsArgs),
+    /// Send a test message and show the service's answer
+    #[command(
+        after_help = "Asks the daemon where one runs; else, and with --config, sends by itself.
+
+Examples:
+  sudo keepwell test-notification
+  sudo keepwell test-notification ops
+  keepwell --config ./keepwell.toml test-notification ops
+
+Exit codes: 0 all worked, 1 one failed, 3 no channel or usage error."
+    )]
+    TestNotification(channels::TestNotificationArgs),
     /// Stop healing a unit, or all, for a time
     #[command(after_help = "Alerts still come; only restarts by keepwell stop.
 
@@ -204,6 +254,9 @@ fn dispatch(cli: Cli, hooks: &Hooks) -> anyhow::Result<ExitCode> {
         Cmd::Check(args) => check::check(&global, &args, hooks),
         Cmd::Status(args) => status::status(&global, &args, hooks),
         Cmd::Explain(args) => explain::explain(&global, &args, hooks),
+        Cmd::Alerts(args) => alerts::alerts(&global, &args, hooks),
+        Cmd::Channels(args) => channels::channels(&global, &args, hooks),
+        Cmd::TestNotification(args) => channels::test_notification(&global, &args, hooks),
         Cmd::Hold(args) => hold::hold(&global, &args),
         Cmd::Release(args) => hold::release(&global, &args),
         Cmd::Config { command } => (hooks.config)(command, global.config),
@@ -229,6 +282,62 @@ mod tests {
                 help.contains("Examples:\n  keepwell") || help.contains("Examples:\n  sudo"),
                 "{help}"
             );
+        }
+    }
+
+    #[test]
+    fn golden_help() {
+        let mut command = Cli::command();
+        command.build();
+        let mut help = |path: &[&str]| {
+            let mut found = &mut command;
+            for name in path {
+                found = found.find_subcommand_mut(name).unwrap();
+            }
+            found.render_help().to_string()
+        };
+        insta::assert_snapshot!("help_alerts", help(&["alerts"]));
+        insta::assert_snapshot!("help_alerts_ack", help(&["alerts", "ack"]));
+        insta::assert_snapshot!("help_alerts_silence", help(&["alerts", "silence"]));
+        insta::assert_snapshot!("help_channels", help(&["channels"]));
+        insta::assert_snapshot!("help_test_notification", help(&["test-notification"]));
+        for name in ["list", "show", "ack", "unack", "silence", "silences", "unsilence"] {
+            assert!(help(&["alerts", name]).contains("Examples:\n  "), "{name}");
+        }
+    }
+
+    #[test]
+    fn alerts_are_named_or_all_are_meant() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        for right in [
+            "keepwell alerts",
+            "keepwell alerts --all --json",
+            "keepwell alerts list --all",
+            "keepwell alerts show a12 --json",
+            "keepwell alerts ack a12 a13 --for 2h --why moving",
+            "keepwell alerts ack --all",
+            "keepwell alerts unack nginx",
+            "keepwell alerts silence all",
+            "keepwell alerts silence disk:* nginx --severity critical --for 1d",
+            "keepwell alerts silence --severity warning",
+            "keepwell alerts silences",
+            "keepwell alerts unsilence s1 s2",
+            "keepwell channels --json",
+            "keepwell test-notification ops",
+        ] {
+            assert!(parse(right).is_ok(), "{right}: {}", parse(right).unwrap_err());
+        }
+        for wrong in [
+            "keepwell alerts ack",
+            "keepwell alerts ack a12 --all",
+            "keepwell alerts ack a12 --for 60",
+            "keepwell alerts silence",
+            "keepwell alerts silence nginx --severity bad",
+            "keepwell alerts silence nginx --for 31d",
+            "keepwell alerts --all show a12",
+            "keepwell alerts unsilence",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 

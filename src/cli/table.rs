@@ -4,16 +4,16 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::engine::{Human, Severity, Wall};
-use crate::surfaces::report::{CheckReport, Stamp, StatusReport};
+use crate::surfaces::report::{
+    CheckReport, MaintenanceReport, SilenceReport, Stamp, StatusReport, meaning,
+};
 use crate::surfaces::visible;
 
+use super::columns::{Columns, Row};
 use super::terminal::{Look, fit};
 
 /// So many healthy checks are listed when not all are asked for.
 const HEALTHY_SHOWN: usize = 40;
-
-/// The check's name takes at most so many columns while the terminal is narrow.
-const NAME_LIMIT: usize = 36;
 
 /// The whole text. `now` is what ages are counted from; `all` lists every healthy check too.
 pub(super) fn render(report: &StatusReport, now: Wall, look: Look, all: bool) -> String {
@@ -58,36 +58,12 @@ fn headline(report: &StatusReport, look: Look) -> String {
 }
 
 fn rows(out: &mut String, checks: &[&CheckReport], now: Wall, look: Look) {
-    let lines: Vec<[String; 4]> = checks.iter().map(|c| columns(c, now)).collect();
-    let widest = |i: usize, title: &str| {
-        lines.iter().map(|l| l[i].chars().count()).max().unwrap_or(0).max(title.len())
-    };
-    let titles = ["STATE", "CHECK", "FOR", "WHAT"];
-    let state = widest(0, titles[0]);
-    let mut name = widest(1, titles[1]);
-    let age = widest(2, titles[2]);
-    let mut what = usize::MAX;
-    if let Some(width) = look.width {
-        let rest = width.saturating_sub(state + age + 6);
-        if name + 20 > rest {
-            name = name.min(NAME_LIMIT.min(rest / 2).max(8));
-        }
-        what = rest.saturating_sub(name).max(10);
-    }
-    let head =
-        format!("{:state$}  {:name$}  {:age$}  {}", titles[0], titles[1], titles[2], titles[3]);
-    let _ = writeln!(out, "{}", look.dim(&head));
-    for (check, line) in checks.iter().zip(&lines) {
-        let padded = format!("{:state$}", line[0]);
-        let _ = writeln!(
-            out,
-            "{}  {:name$}  {:age$}  {}",
-            look.paint(check.severity, &padded),
-            fit(&line[1], name),
-            line[2],
-            fit(&line[3], what),
-        );
-    }
+    let rows: Vec<Row> = checks
+        .iter()
+        .map(|c| Row { cells: columns(c, now).to_vec(), severity: c.severity })
+        .collect();
+    let titles = &["STATE", "CHECK", "FOR", "WHAT"];
+    Columns { titles, painted: 0, gives_way: 1 }.draw(out, &rows, look);
 }
 
 fn columns(check: &CheckReport, now: Wall) -> [String; 4] {
@@ -118,30 +94,34 @@ pub(super) fn age(then: Stamp, now: Wall) -> String {
 }
 
 fn tail(out: &mut String, report: &StatusReport, now: Wall, look: Look) {
-    if !report.alerts.is_empty() {
-        let _ = writeln!(out, "\n{}", look.bold("Open alerts"));
-        for alert in &report.alerts {
-            let told = if alert.told.is_empty() {
-                "nobody has been told".to_owned()
-            } else {
-                format!("told: {}", alert.told.join(", "))
-            };
-            let line = format!(
-                "{} {} ({}), open for {}, {}",
-                alert.id,
-                alert.check,
-                alert.kind,
-                age(alert.opened, now),
-                told
-            );
-            let _ = writeln!(out, "  {}", limited(&visible(&line), look));
-        }
+    if let Some(why) = &report.quiet {
+        let text = format!("Messages and restarts wait: {}", meaning(why).unwrap_or(why));
+        let _ = writeln!(out, "\n{}", limited(&visible(&text), look));
     }
-    if !report.holds.is_empty() {
-        let _ = writeln!(out, "\n{}", look.bold("On hold"));
-        for hold in &report.holds {
-            let _ = writeln!(out, "  {}", limited(&held(hold), look));
+    let alerts = report.alerts.iter().map(|alert| {
+        let mut parts = vec![
+            format!("{} {}", alert.id, alert.what()),
+            format!("open for {}", age(alert.opened, now)),
+        ];
+        parts.extend(alert.marks());
+        parts.push(alert.telling());
+        parts.join(", ")
+    });
+    list(out, "Open alerts", alerts, look);
+    list(out, "Silenced", report.silences.iter().map(SilenceReport::line), look);
+    list(out, "Maintenance", report.maintenance.iter().map(MaintenanceReport::line), look);
+    list(out, "On hold", report.holds.iter().map(held), look);
+    let down = report.channels.iter().filter(|c| c.is_down());
+    let down = down.map(|c| format!("{} ({}) {}", c.name, c.kind, c.trouble()));
+    list(out, "Channels that do not deliver", down, look);
+}
+
+fn list(out: &mut String, title: &str, lines: impl Iterator<Item = String>, look: Look) {
+    for (i, line) in lines.enumerate() {
+        if i == 0 {
+            let _ = writeln!(out, "\n{}", look.bold(title));
         }
+        let _ = writeln!(out, "  {}", limited(&visible(&line), look));
     }
 }
 
@@ -178,6 +158,7 @@ mod tests {
             drawn(&sample::before_first_round(), PIPE)
         );
         insta::assert_snapshot!("no_checks", drawn(&sample::snapshot(Vec::new()), PIPE));
+        insta::assert_snapshot!("busy", drawn(&sample::busy(), PIPE));
         let narrow = Look { colour: false, width: Some(60) };
         insta::assert_snapshot!("narrow", drawn(&sample::failing(), narrow));
     }

@@ -4,14 +4,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::app::clock;
+use anyhow::bail;
+
 use crate::app::plan::{self, Scope};
 use crate::app::round::{self, RoundOptions};
 use crate::app::run::{self, BadConfig, RunOptions};
+use crate::app::{clock, test_directly};
+use crate::config::Options;
 use crate::engine::Snapshot;
+use crate::surfaces::http::Tried;
 
 use super::config::ConfigCommand;
-use super::{Hooks, RoundArgs, RunArgs, config, findings, terminal};
+use super::{Hooks, RoundArgs, RunArgs, TestArgs, channels, config, findings, terminal};
 
 /// The real parts.
 pub const HOOKS: Hooks = Hooks {
@@ -19,6 +23,7 @@ pub const HOOKS: Hooks = Hooks {
     round: look,
     findings: findings::find,
     config: configure,
+    test,
     now: clock::now,
 };
 
@@ -47,4 +52,23 @@ fn look(args: RoundArgs) -> anyhow::Result<Arc<Snapshot>> {
 
 fn configure(command: ConfigCommand, file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     config::run(command, file.as_deref(), plan::check_kinds)
+}
+
+fn test(args: TestArgs) -> anyhow::Result<Tried> {
+    let TestArgs { config, channel } = args;
+    let options = Options::from_process(config.as_deref());
+    let plan = plan::load(&options).map_err(BadConfig)?;
+    let names = || plan.channels.iter().map(|c| &**c.name());
+    if let Some(asked) = channel.as_deref()
+        && names().next().is_some()
+        && !names().any(|name| name == asked)
+    {
+        bail!("{}", channels::unknown(asked, names()));
+    }
+    let channel = channel.filter(|_| names().next().is_some());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tried = runtime.block_on(test_directly(&options, channel));
+    // A name look-up that hangs must not keep the process.
+    runtime.shutdown_background();
+    tried
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::engine::{CheckView, Severity, Snapshot};
 
 use super::report::{Counts, Stamp};
+use super::visible::inert;
 
 /// Whether a monitor should take the host for up: warnings are, and what could not be found out
 /// is; critical is not, and neither is a keepwell that has not looked yet.
@@ -127,8 +128,9 @@ fn word(severity: Severity) -> &'static str {
 }
 
 /// Serializes what cannot fail: string keys, and numbers (those that are not finite become null).
+/// What would steer a display is escaped.
 pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_else(|_| b"null".to_vec())
+    inert(serde_json::to_vec(value).unwrap_or_else(|_| b"null".to_vec()))
 }
 
 #[cfg(test)]

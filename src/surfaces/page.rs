@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use crate::engine::{Human, Severity};
 
-use super::report::{AlertReport, CheckReport, Counts, HoldReport, Stamp, StatusReport, meaning};
+use super::report::{
+    AlertReport, ChannelReport, CheckReport, Counts, HoldReport, MaintenanceReport, SilenceReport,
+    Stamp, StatusReport, meaning,
+};
 use super::visible;
 
 #[path = "templates/page.rs"]
@@ -15,26 +18,44 @@ use template::Page;
 /// The style sheet, served beside the page so that the content policy needs no exception.
 pub(super) const STYLE: &[u8] = include_bytes!("templates/style.css");
 
+/// So many open alerts are shown, the worst and oldest; a storm must not make the page too large.
+const CARDS: usize = 50;
+
 /// The whole page. `url` is where keepwell can be reached, for the examples.
 pub(super) fn render(report: &StatusReport, url: &str) -> String {
     let mut bad: Vec<&CheckReport> =
         report.checks.iter().filter(|c| c.severity != Severity::Healthy).collect();
     bad.sort_by(|a, b| b.severity.cmp(&a.severity).then(b.since.cmp(&a.since)));
+    let mut open: Vec<&AlertReport> = report.alerts.iter().collect();
+    open.sort_by_key(|a| std::cmp::Reverse(a.severity));
     let row = |c: &CheckReport| Row::of(c, report.timestamp);
     let page = Page {
-        host: &report.host,
+        host: shown(&report.host),
         version: &report.version,
         url,
         status: report.status.as_str(),
         headline: headline(report),
         at: report.timestamp.readable(),
         up: human(report.timestamp, report.started),
-        labels: report.labels.iter().map(|(k, v)| format!("{k}={v}")).collect(),
+        labels: report.labels.iter().map(|(k, v)| shown(&format!("{k}={v}"))).collect(),
         counts: report.counts,
         bad: bad.into_iter().map(row).collect(),
         good: report.checks.iter().filter(|c| c.severity == Severity::Healthy).map(row).collect(),
-        alerts: report.alerts.iter().map(|a| Alert::of(a, report.timestamp)).collect(),
+        alerts: open.iter().take(CARDS).map(|a| Alert::of(a, report.timestamp)).collect(),
+        more_alerts: open.len().saturating_sub(CARDS),
+        recent: report.recent.iter().filter_map(Ended::of).collect(),
         holds: report.holds.iter().map(Held::of).collect(),
+        quiet: report
+            .quiet
+            .as_deref()
+            .map_or_else(String::new, |why| shown(meaning(why).unwrap_or(why))),
+        silences: report.silences.iter().map(Held::of_silence).collect(),
+        maintenance: report
+            .maintenance
+            .iter()
+            .map(|m| shown(&MaintenanceReport::line(m)))
+            .collect(),
+        channels: report.channels.iter().map(Channel::of).collect(),
     };
     // Rendering writes to a string and calls nothing that can fail.
     askama::Template::render(&page).unwrap_or_default()
@@ -107,27 +128,81 @@ impl Row {
 }
 
 struct Alert {
-    check: String,
+    id: String,
+    what: String,
     severity: &'static str,
     summary: String,
+    marks: Vec<String>,
     opened: String,
     for_: String,
-    told: String,
+    telling: String,
     acts: Vec<String>,
+    next: String,
     lines: Vec<String>,
 }
 
 impl Alert {
     fn of(alert: &AlertReport, now: Stamp) -> Self {
         Self {
-            check: shown(&alert.check),
+            id: shown(&alert.id),
+            what: shown(&alert.what()),
             severity: alert.severity.as_str(),
             summary: shown(&alert.summary),
+            marks: alert.marks().iter().map(|m| shown(m)).collect(),
             opened: alert.opened.readable(),
             for_: human(now, alert.opened),
-            told: alert.told.join(", "),
-            acts: alert.acts.iter().map(|a| shown(a)).collect(),
+            telling: shown(&alert.telling()),
+            acts: alert.acts.iter().map(|a| shown(&a.line())).collect(),
+            next: alert.next.as_deref().map(shown).unwrap_or_default(),
             lines: alert.lines.iter().map(|l| shown(l)).collect(),
+        }
+    }
+}
+
+/// An alert that is over.
+struct Ended {
+    what: String,
+    summary: String,
+    ended: String,
+    lasted: String,
+    telling: String,
+}
+
+impl Ended {
+    fn of(alert: &AlertReport) -> Option<Self> {
+        let resolved = alert.resolved?;
+        Some(Self {
+            what: shown(&alert.what()),
+            summary: shown(&alert.summary),
+            ended: resolved.readable(),
+            lasted: human(resolved, alert.opened),
+            telling: shown(&alert.telling()),
+        })
+    }
+}
+
+struct Channel {
+    name: String,
+    kind: String,
+    state: String,
+    tone: &'static str,
+    trouble: String,
+}
+
+impl Channel {
+    fn of(channel: &ChannelReport) -> Self {
+        let tone = match (channel.is_stopped(), channel.is_down(), channel.is_untried()) {
+            (true, ..) => "critical",
+            (_, true, _) => "warning",
+            (.., true) => "unknown",
+            _ => "healthy",
+        };
+        Self {
+            name: shown(&channel.name),
+            kind: shown(&channel.kind),
+            state: shown(&channel.state),
+            tone,
+            trouble: if channel.is_down() { shown(&channel.trouble()) } else { String::new() },
         }
     }
 }
@@ -146,6 +221,15 @@ impl Held {
             until: hold.until.readable(),
             actor: shown(&hold.actor),
             why: hold.why.as_deref().map(shown).unwrap_or_default(),
+        }
+    }
+
+    fn of_silence(silence: &SilenceReport) -> Self {
+        Self {
+            what: shown(&silence.of),
+            until: silence.until.readable(),
+            actor: shown(&silence.actor),
+            why: silence.why.as_deref().map(shown).unwrap_or_default(),
         }
     }
 }
@@ -191,11 +275,47 @@ mod tests {
 
     #[test]
     fn hostile_names_are_text_and_nothing_else() {
+        let mut hostile = sample::hostile();
+        let evil = "prod\u{202e}\u{2066}\u{200b}";
+        hostile.host = evil.into();
+        hostile.labels = std::sync::Arc::new([(evil.to_owned(), evil.to_owned())].into());
+        let html = page(&hostile, Lines::Shown);
+        assert!(html.contains("prod\\u{202e}"), "{html}");
+        let unseen = ['\u{202e}', '\u{2066}', '\u{200b}'];
+        assert!(!html.contains(unseen), "{html}");
         let html = page(&sample::hostile(), Lines::Shown);
         for breakout in ["<script", "<img", "<b>host", "x\">", "\u{1b}", "\u{202e}"] {
             assert!(!html.contains(breakout), "{breakout} in {html}");
         }
         assert!(html.contains("&#60;script&#62;"), "{html}");
+    }
+
+    #[test]
+    fn it_says_who_looks_after_an_alert_and_why_nobody_was_told() {
+        let html = page(&sample::busy(), Lines::Hidden);
+        for text in [
+            "acknowledged by root (uid 0) until 2026-01-31 09:17:22 UTC: disk is on its way",
+            "silenced until 2026-01-31 08:07:22 UTC by root (uid 0) (s3)",
+            "because of a11",
+            "about to be told: ops",
+            "nobody has been told: it needs another unit that is down",
+            "2026-01-31 07:16:52 UTC acknowledged: disk is on its way, by root (uid 0)",
+            "next: restart in 20 s",
+            "waits: the host is still booting",
+            "<span class=\"id\">disk:*</span> is silent until 2026-01-31 08:07:22 UTC",
+            "maintenance: backup until 2026-01-31 07:32:22 UTC",
+            "Lately over (1)",
+            "ended 2026-01-31 05:22:22 UTC, after 5 min",
+            "slack, works",
+            "stopped: 401 Unauthorized (3 waiting)",
+            "telegram, untried",
+        ] {
+            assert!(html.contains(text), "{text} in {html}");
+        }
+        assert!(!html.contains("<script"));
+        let none = page(&sample::healthy(), Lines::Hidden);
+        assert!(none.contains("none is configured: nobody is told of what happens"), "{none}");
+        assert!(!none.contains("Kept quiet") && !none.contains("Lately over"));
     }
 
     #[test]
@@ -212,5 +332,24 @@ mod tests {
         let html = page(&sample::many(1000), Lines::Hidden);
         assert!(html.len() < 700_000, "{} bytes", html.len());
         assert!(html.contains("334 checks need attention now"));
+    }
+
+    #[test]
+    fn a_storm_of_alerts_is_counted_and_not_listed() {
+        let mut storm = sample::many(1000);
+        let alert = |i: usize| {
+            let check = crate::engine::CheckId::unit(format!("w{i:04}.service"));
+            let mut alert = sample::alert(&format!("a{i}"), check, Severity::Warning, "failed");
+            alert.lines = vec!["x".repeat(300); 20];
+            if i == 700 {
+                alert.severity = Severity::Critical;
+            }
+            std::sync::Arc::new(alert)
+        };
+        storm.alerts = (0..1000).map(alert).collect();
+        let html = page(&storm, Lines::Shown);
+        assert!(html.len() < 1_100_000, "{} bytes", html.len());
+        assert!(html.contains("and 950 more: <code>keepwell alerts</code> lists them"));
+        assert!(html.contains("<span class=\"label\">a700</span>"));
     }
 }

@@ -5,61 +5,26 @@
 //! version can then read the answer of a daemon of the next.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::saved::Hold;
-use crate::engine::view::UnitView;
-use crate::engine::{AlertRecord, CheckView, Decision, Reason, Severity, Snapshot, Wall};
+use crate::engine::matcher::CheckPattern;
+use crate::engine::{CheckId, Reason, Severity, Snapshot};
 
-/// A moment, written as RFC 3339 in UTC with up to six decimals.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Stamp(pub Wall);
+mod alert;
+mod channel;
+mod check;
+mod quiet;
+mod stamp;
 
-impl Stamp {
-    fn timestamp(self) -> jiff::Timestamp {
-        let limit = if self.0.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
-        jiff::Timestamp::from_microsecond(self.0.0).unwrap_or(limit)
-    }
-
-    /// Date and time to the second for people: `2026-01-31 07:17:22 UTC`.
-    pub fn readable(self) -> String {
-        self.timestamp().strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
-    }
-
-    /// Time of day to the second for people: `07:17:22 UTC`.
-    pub fn time_of_day(self) -> String {
-        self.timestamp().strftime("%H:%M:%S UTC").to_string()
-    }
-}
-
-impl fmt::Display for Stamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.timestamp(), f)
-    }
-}
-
-impl FromStr for Stamp {
-    type Err = jiff::Error;
-
-    fn from_str(text: &str) -> Result<Self, jiff::Error> {
-        Ok(Self(Wall(text.parse::<jiff::Timestamp>()?.as_microsecond())))
-    }
-}
-
-impl Serialize for Stamp {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Stamp {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+pub use alert::{
+    AckReport, ActReport, AlertCounts, AlertDetail, AlertList, AlertReport, PendingReport, Related,
+    near,
+};
+pub use channel::{ChannelList, ChannelReport, TestReport, TestResult, near_names};
+pub use check::{CheckReport, ConditionReport, DecisionReport, UnitReport};
+pub use quiet::{HoldReport, MaintenanceReport, SilenceList, SilenceReport, SilencedReport};
+pub use stamp::Stamp;
 
 /// Whether log lines are part of the answer: only those who may read logs get them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +34,12 @@ pub enum Lines {
     /// Left out.
     Hidden,
 }
+
+/// So many alerts that are over are part of the whole picture.
+pub const RECENT: usize = 10;
+
+/// So many names of checks are doubted in one go.
+const DOUBTS: usize = 10;
 
 /// How many checks there are of each severity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -136,175 +107,27 @@ pub struct StatusReport {
     /// Open alerts, oldest first.
     #[serde(default)]
     pub alerts: Vec<AlertReport>,
+    /// How many alerts are open, by who looks after them.
+    #[serde(default)]
+    pub alert_counts: AlertCounts,
+    /// Alerts that ended lately, newest first, at most [`RECENT`], without log lines.
+    #[serde(default)]
+    pub recent: Vec<AlertReport>,
     /// Holds in force.
     #[serde(default)]
     pub holds: Vec<HoldReport>,
-}
-
-/// One check.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CheckReport {
-    /// Its id, such as `unit:nginx.service`.
-    pub id: String,
-    /// The worst of its conditions.
-    pub severity: Severity,
-    /// Why, by name.
-    pub reason: String,
-    /// One line for people.
-    pub summary: String,
-    /// Since when it has had this severity.
-    pub since: Stamp,
-    /// Each condition.
+    /// Silences in force.
     #[serde(default)]
-    pub conditions: Vec<ConditionReport>,
-    /// When it was last looked at.
+    pub silences: Vec<SilenceReport>,
+    /// Maintenance windows in force.
     #[serde(default)]
-    pub last_check: Option<Stamp>,
-    /// When it was last found healthy.
+    pub maintenance: Vec<MaintenanceReport>,
+    /// Why messages and restarts wait at the moment, by name, if they do.
     #[serde(default)]
-    pub last_success: Option<Stamp>,
-    /// When it was last found warning or critical.
+    pub quiet: Option<String>,
+    /// Who can be told.
     #[serde(default)]
-    pub last_failure: Option<Stamp>,
-    /// Times in a row it was found warning or critical.
-    #[serde(default)]
-    pub consecutive_failures: u32,
-    /// What was measured, by name with the unit in it; `null` for what is not a number.
-    #[serde(default)]
-    pub values: BTreeMap<String, Option<f64>>,
-    /// For units.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unit: Option<UnitReport>,
-    /// The last decisions, newest last.
-    #[serde(default)]
-    pub decisions: Vec<DecisionReport>,
-}
-
-/// One condition of a check.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ConditionReport {
-    /// Which: `state`, `crash-loop`, `errors`.
-    pub kind: String,
-    /// How bad.
-    pub severity: Severity,
-    /// Why, by name.
-    pub reason: String,
-    /// One line for people.
-    pub summary: String,
-}
-
-/// What is known of a unit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct UnitReport {
-    /// Full name.
-    pub name: String,
-    /// systemd's load state.
-    pub load: String,
-    /// systemd's active state.
-    pub active: String,
-    /// systemd's sub state.
-    pub sub: String,
-    /// When it entered its present state.
-    #[serde(default)]
-    pub state_since: Option<Stamp>,
-    /// `InvocationID` of the present or last run.
-    #[serde(default)]
-    pub invocation: Option<String>,
-    /// `Result` of a service, such as `exit-code`.
-    #[serde(default)]
-    pub result: Option<String>,
-    /// Exit status or signal number of the last run, when the main process has ended.
-    #[serde(default)]
-    pub exit_status: Option<i32>,
-    /// `MainPID`, when there is one.
-    #[serde(default)]
-    pub main_pid: Option<u32>,
-    /// Somebody named it in the configuration.
-    pub named: bool,
-    /// keepwell may restart it.
-    pub restart: bool,
-    /// Runs that ended badly.
-    pub crashes: u64,
-    /// Restarts by whomever.
-    pub restarts: u64,
-    /// Restarts within the crash-loop window.
-    pub restarts_in_window: u32,
-    /// Restarts by keepwell.
-    pub healed: u64,
-    /// Attempts since it was last stable.
-    pub step: u32,
-    /// When keepwell will restart it.
-    #[serde(default)]
-    pub next_attempt: Option<Stamp>,
-    /// The run that the last failure was about.
-    #[serde(default)]
-    pub failed_invocation: Option<String>,
-    /// When keepwell came to its present verdict.
-    pub judged: Stamp,
-    /// The same in microseconds since the epoch, for those who measure.
-    #[serde(default)]
-    pub judged_us: i64,
-}
-
-/// A decision, also one to do nothing.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DecisionReport {
-    /// When.
-    pub at: Stamp,
-    /// How bad the check was then.
-    pub severity: Severity,
-    /// Why, by name.
-    pub reason: String,
-    /// One line for people.
-    pub text: String,
-}
-
-/// An open alert.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct AlertReport {
-    /// Its id.
-    pub id: String,
-    /// The check it is about.
-    pub check: String,
-    /// Which of its conditions.
-    pub kind: String,
-    /// How bad.
-    pub severity: Severity,
-    /// Why, by name.
-    pub reason: String,
-    /// One line for people.
-    pub summary: String,
-    /// When it opened.
-    pub opened: Stamp,
-    /// When it ended.
-    #[serde(default)]
-    pub resolved: Option<Stamp>,
-    /// Channels that have been told.
-    #[serde(default)]
-    pub told: Vec<String>,
-    /// When it was last told.
-    #[serde(default)]
-    pub last_told: Option<Stamp>,
-    /// The last log lines of the run that failed; empty for those who may not read logs.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lines: Vec<String>,
-    /// What keepwell did and will do, newest last.
-    #[serde(default)]
-    pub acts: Vec<String>,
-}
-
-/// A hold: healing is off.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct HoldReport {
-    /// The unit; `null` is all.
-    pub unit: Option<String>,
-    /// Until when.
-    pub until: Stamp,
-    /// Who said so.
-    pub actor: String,
-    /// Why.
-    #[serde(default)]
-    pub why: Option<String>,
+    pub channels: Vec<ChannelReport>,
 }
 
 /// `/api/v1/explain`: one check and what bears on it.
@@ -320,6 +143,18 @@ pub struct ExplainReport {
     pub alerts: Vec<AlertReport>,
     /// Holds that apply to it.
     pub holds: Vec<HoldReport>,
+    /// Silences that apply to it; while it is well, those that would.
+    #[serde(default)]
+    pub silences: Vec<SilenceReport>,
+    /// Maintenance windows in force; whether one is about this check, its alerts say.
+    #[serde(default)]
+    pub maintenance: Vec<MaintenanceReport>,
+    /// Why messages and restarts wait at the moment, by name, if they do.
+    #[serde(default)]
+    pub quiet: Option<String>,
+    /// Channels that do not deliver.
+    #[serde(default)]
+    pub channels: Vec<ChannelReport>,
 }
 
 impl StatusReport {
@@ -337,30 +172,59 @@ impl StatusReport {
             units_total: snapshot.units_total,
             counts: Counts::of(snapshot),
             checks: snapshot.checks.iter().map(|c| CheckReport::from(&**c)).collect(),
-            alerts: snapshot.alerts.iter().map(|a| AlertReport::of(a, lines)).collect(),
+            alerts: snapshot.alerts.iter().map(|a| AlertReport::of(a, snapshot, lines)).collect(),
+            alert_counts: AlertCounts::of(snapshot, |_| true),
+            recent: snapshot
+                .recent
+                .iter()
+                .take(RECENT)
+                .map(|a| AlertReport::of(a, snapshot, Lines::Hidden))
+                .collect(),
             holds: snapshot.holds.iter().map(HoldReport::from).collect(),
+            silences: snapshot.silences.iter().map(SilenceReport::from).collect(),
+            maintenance: MaintenanceReport::all(snapshot),
+            quiet: snapshot.quiet.map(|r| r.as_str().to_owned()),
+            channels: snapshot.channels.iter().map(ChannelReport::from).collect(),
         }
     }
 
     /// One check with all that bears on it. `asked` is an id, or only the second half of one
-    /// (`nginx.service`, `nginx`) as long as a single check answers to it.
+    /// (`nginx.service`, `nginx`) as long as a single check answers to it, or an alert's id (`a12`).
     ///
     /// # Errors
     /// The ids that come nearest, best first, at most three.
     pub fn explain(&self, asked: &str) -> Result<ExplainReport, Vec<String>> {
-        let check = self.find(asked).ok_or_else(|| self.near(asked))?.clone();
+        let check = self.meant(asked).ok_or_else(|| self.near(asked))?.clone();
         let unit = check.unit.as_ref().map(|u| u.name.as_str());
+        let alerts: Vec<_> = self.alerts.iter().filter(|a| a.check == check.id).cloned().collect();
+        let severity = alerts.iter().map(|a| a.severity).fold(check.severity, Ord::max);
         Ok(ExplainReport {
             timestamp: self.timestamp,
             meaning: meaning(&check.reason).unwrap_or_default().to_owned(),
-            alerts: self.alerts.iter().filter(|a| a.check == check.id).cloned().collect(),
+            alerts,
             holds: self
                 .holds
                 .iter()
                 .filter(|h| unit.is_some() && (h.unit.is_none() || h.unit.as_deref() == unit))
                 .cloned()
                 .collect(),
+            silences: self
+                .silences
+                .iter()
+                .filter(|s| s.applies(&check.id, severity, &self.labels))
+                .cloned()
+                .collect(),
+            maintenance: self.maintenance.clone(),
+            quiet: self.quiet.clone(),
+            channels: self.channels.iter().filter(|c| c.is_down()).cloned().collect(),
             check,
+        })
+    }
+
+    fn meant(&self, asked: &str) -> Option<&CheckReport> {
+        self.find(asked).or_else(|| {
+            let alert = self.alerts.iter().chain(&self.recent).find(|a| a.id == asked)?;
+            self.checks.iter().find(|c| c.id == alert.check)
         })
     }
 
@@ -374,6 +238,25 @@ impl StatusReport {
         });
         let first = fitting.next()?;
         fitting.next().is_none().then_some(first)
+    }
+
+    /// What is odd about these names of checks in a silence, one line each: a name that means
+    /// nothing may be a slip, and then the wrong thing is silent.
+    pub fn doubts(&self, checks: &[String]) -> Vec<String> {
+        let known: Vec<CheckId> = self.checks.iter().filter_map(|c| c.id.parse().ok()).collect();
+        let nothing = |text: &&String| {
+            text.trim() != "*"
+                && CheckPattern::try_new(text).is_ok_and(|p| !known.iter().any(|id| p.matches(id)))
+        };
+        let doubt = |text: &String| {
+            let near = match &self.near(text)[..] {
+                [] => String::new(),
+                near => format!("; did you mean {}?", near.join(" or ")),
+            };
+            let text: String = text.chars().take(100).collect();
+            format!("no check matches '{text}' at the moment{near}")
+        };
+        checks.iter().filter(nothing).take(DOUBTS).map(doubt).collect()
     }
 
     fn near(&self, asked: &str) -> Vec<String> {
@@ -408,112 +291,10 @@ pub fn meaning(reason: &str) -> Option<&'static str> {
     Reason::ALL.iter().find(|r| r.as_str() == reason).map(|r| r.meaning())
 }
 
-impl From<&CheckView> for CheckReport {
-    fn from(view: &CheckView) -> Self {
-        Self {
-            id: view.id.to_string(),
-            severity: view.severity,
-            reason: view.reason.as_str().to_owned(),
-            summary: view.summary.clone(),
-            since: Stamp(view.since),
-            conditions: view
-                .conditions
-                .iter()
-                .map(|c| ConditionReport {
-                    kind: c.kind.as_str().to_owned(),
-                    severity: c.severity,
-                    reason: c.reason.as_str().to_owned(),
-                    summary: c.summary.clone(),
-                })
-                .collect(),
-            last_check: view.last_check.map(Stamp),
-            last_success: view.last_success.map(Stamp),
-            last_failure: view.last_failure.map(Stamp),
-            consecutive_failures: view.consecutive_failures,
-            values: view
-                .values
-                .iter()
-                .map(|v| (v.name.to_owned(), v.value.is_finite().then_some(v.value)))
-                .collect(),
-            unit: view.unit.as_ref().map(UnitReport::from),
-            decisions: view.decisions.iter().map(DecisionReport::from).collect(),
-        }
-    }
-}
-
-impl From<&UnitView> for UnitReport {
-    fn from(view: &UnitView) -> Self {
-        let seen = &view.seen;
-        let service = seen.service.as_ref();
-        Self {
-            name: seen.name.to_string(),
-            load: seen.load.as_str().to_owned(),
-            active: seen.active.as_str().to_owned(),
-            sub: seen.sub.to_string(),
-            state_since: seen.since.map(Stamp),
-            invocation: seen.invocation.map(|i| i.to_string()),
-            result: service.map(|s| s.result.to_string()),
-            exit_status: service.filter(|s| s.exit_code != 0).map(|s| s.exit_status),
-            main_pid: service.map(|s| s.main_pid).filter(|p| *p != 0),
-            named: view.named,
-            restart: view.restart,
-            crashes: view.crashes,
-            restarts: view.restarts,
-            restarts_in_window: view.restarts_in_window,
-            healed: view.healed,
-            step: view.step,
-            next_attempt: view.next_attempt.map(Stamp),
-            failed_invocation: view.failed_invocation.map(|i| i.to_string()),
-            judged: Stamp(view.judged),
-            judged_us: view.judged.0,
-        }
-    }
-}
-
-impl From<&Decision> for DecisionReport {
-    fn from(decision: &Decision) -> Self {
-        Self {
-            at: Stamp(decision.at),
-            severity: decision.severity,
-            reason: decision.reason.as_str().to_owned(),
-            text: decision.text.clone(),
-        }
-    }
-}
-
-impl AlertReport {
-    fn of(alert: &AlertRecord, lines: Lines) -> Self {
-        Self {
-            id: alert.id.to_string(),
-            check: alert.key.check.to_string(),
-            kind: alert.key.kind.as_str().to_owned(),
-            severity: alert.severity,
-            reason: alert.reason.as_str().to_owned(),
-            summary: alert.summary.clone(),
-            opened: Stamp(alert.opened),
-            resolved: alert.resolved.map(Stamp),
-            told: alert.told.iter().map(|t| t.to_string()).collect(),
-            last_told: alert.last_told.map(Stamp),
-            lines: if lines == Lines::Shown { alert.lines.clone() } else { Vec::new() },
-            acts: alert.acts.clone(),
-        }
-    }
-}
-
-impl From<&Hold> for HoldReport {
-    fn from(hold: &Hold) -> Self {
-        Self {
-            unit: hold.unit.as_deref().map(str::to_owned),
-            until: Stamp(hold.until),
-            actor: hold.actor.0.clone(),
-            why: hold.why.clone(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Wall;
     use crate::surfaces::sample;
 
     #[test]
@@ -543,6 +324,45 @@ mod tests {
         assert!(report.explain("zzz").unwrap_err().is_empty());
         // "/" is both a disk and its inodes: not clear, so nothing is guessed.
         assert!(report.explain("/").is_err());
+    }
+
+    #[test]
+    fn an_alert_stands_for_its_check() {
+        let report = StatusReport::of(&sample::busy(), "1", Lines::Hidden);
+        assert_eq!(report.explain("a12").unwrap().check.id, "unit:nginx.service");
+        assert!(report.explain("a99").is_err());
+    }
+
+    #[test]
+    fn a_silence_for_what_is_worse_does_not_apply() {
+        let mut snapshot = sample::busy();
+        let silences = |snapshot: &Snapshot, check: &str| {
+            let report = StatusReport::of(snapshot, "1", Lines::Hidden);
+            report.explain(check).unwrap().silences.len()
+        };
+        snapshot.silences[0].matcher.checks.clear();
+        snapshot.silences[0].matcher.min_severity = Some(Severity::Critical);
+        assert_eq!(silences(&snapshot, "disk:/var"), 0, "it is a warning");
+        assert_eq!(silences(&snapshot, "nginx"), 1);
+        assert_eq!(silences(&snapshot, "memory"), 1, "it is well");
+        snapshot.silences[0].matcher.min_severity = Some(Severity::Warning);
+        assert_eq!(silences(&snapshot, "disk:/var"), 1);
+    }
+
+    #[test]
+    fn what_matches_nothing_is_doubted() {
+        let report = StatusReport::of(&sample::failing(), "1", Lines::Hidden);
+        let of = |checks: &[&str]| {
+            report.doubts(&checks.iter().map(|c| (*c).to_owned()).collect::<Vec<_>>())
+        };
+        assert!(of(&["nginx", "disk:*", "web@*", "*", "memory"]).is_empty());
+        assert_eq!(
+            of(&["ngnix", "swap"]),
+            [
+                "no check matches 'ngnix' at the moment; did you mean unit:nginx.service?",
+                "no check matches 'swap' at the moment"
+            ]
+        );
     }
 
     #[test]

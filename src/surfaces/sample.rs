@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::engine::alert::AlertKey;
+use crate::engine::alert::{Ack, ActNote, AlertKey, Happening, Pending};
+use crate::engine::matcher::Matcher;
 use crate::engine::observation::{ActiveState, Invocation, ServiceSeen, UnitSeen};
-use crate::engine::saved::Hold;
-use crate::engine::view::{ConditionView, UnitView, Value};
+use crate::engine::saved::{Hold, Silence};
+use crate::engine::view::{
+    ChannelState, ChannelView, ConditionView, MaintenanceView, UnitView, Value,
+};
 use crate::engine::{
     Actor, AlertKind, AlertRecord, CheckId, CheckKind, CheckView, Decision, Reason, Severity,
     Snapshot, Wall,
@@ -32,7 +35,12 @@ pub(crate) fn snapshot(mut checks: Vec<CheckView>) -> Snapshot {
         labels: Arc::new([("env".to_owned(), "prod".to_owned())].into()),
         checks: checks.into_iter().map(Arc::new).collect(),
         alerts: Vec::new(),
+        recent: Vec::new(),
         holds: Vec::new(),
+        silences: Vec::new(),
+        maintenance: Vec::new(),
+        quiet: None,
+        channels: Vec::new(),
         units_total: Some(180),
         started: ago(3_600),
     }
@@ -182,11 +190,19 @@ pub(crate) fn failing() -> Snapshot {
         summary: "failed: exit code 1".to_owned(),
         opened: ago(125),
         resolved: None,
-        revision: 1,
         told: vec!["ops".into()],
+        first_told: Some(ago(124)),
         last_told: Some(ago(124)),
+        told_severity: Some(Severity::Critical),
         lines: vec!["nginx: [emerg] bind() to 0.0.0.0:80 failed".to_owned()],
-        acts: vec!["restarted, attempt 2".to_owned(), "next restart in 20 s".to_owned()],
+        acts: vec![ActNote { at: ago(60), by: None, text: "restarted, attempt 2".to_owned() }],
+        next: Some("restart in 20 s".to_owned()),
+        pending: Vec::new(),
+        untold: None,
+        ack: None,
+        flapping: false,
+        cause: None,
+        escalated: 0,
     })];
     shown.holds = vec![Hold {
         unit: Some("web@2.service".into()),
@@ -194,6 +210,136 @@ pub(crate) fn failing() -> Snapshot {
         actor: Actor("root (uid 0)".to_owned()),
         why: Some("migration".to_owned()),
     }];
+    shown
+}
+
+/// An open alert without any past.
+pub(crate) fn alert(id: &str, check: CheckId, severity: Severity, summary: &str) -> AlertRecord {
+    AlertRecord {
+        id: id.into(),
+        key: AlertKey { check, kind: AlertKind::State },
+        severity,
+        reason: Reason::Failed,
+        summary: summary.to_owned(),
+        opened: ago(125),
+        resolved: None,
+        told: Vec::new(),
+        pending: Vec::new(),
+        untold: None,
+        first_told: None,
+        last_told: None,
+        told_severity: None,
+        lines: Vec::new(),
+        acts: Vec::new(),
+        next: None,
+        ack: None,
+        flapping: false,
+        cause: None,
+        escalated: 0,
+    }
+}
+
+/// A channel that nothing has been sent over.
+pub(crate) fn channel(name: &str, kind: &str, state: ChannelState) -> ChannelView {
+    ChannelView {
+        name: name.into(),
+        kind: kind.into(),
+        min_severity: Severity::Warning,
+        notices: false,
+        state,
+        queued: 0,
+        carries: Vec::new(),
+        sent: 0,
+        failed: 0,
+        last_success: None,
+        last_failure: None,
+        last_error: None,
+        last_latency: None,
+    }
+}
+
+/// As [`failing`], with people at work: alerts that are acknowledged, silenced, beneath a cause and
+/// over; silences, a maintenance window, a host that boots, and channels of every state.
+pub(crate) fn busy() -> Snapshot {
+    let mut shown = failing();
+    let root = Actor("root (uid 0)".to_owned());
+    let mut db =
+        alert("a11", CheckId::unit("db.service"), Severity::Critical, "killed by signal 9");
+    db.reason = Reason::Signal;
+    db.pending = vec![Pending {
+        channel: "ops".into(),
+        happening: Happening::Opened,
+        opening: true,
+        since: ago(1),
+    }];
+    let mut nginx = (*shown.alerts[0]).clone();
+    nginx.ack = Some(Ack {
+        actor: root.clone(),
+        at: ago(30),
+        why: Some("disk is on its way".to_owned()),
+        until: Some(ago(-7_200)),
+    });
+    nginx.acts.push(ActNote {
+        at: ago(30),
+        by: Some(root.clone()),
+        text: "acknowledged: disk is on its way".to_owned(),
+    });
+    nginx.escalated = 1;
+    nginx.told.push("pager".into());
+    let mut web = alert("a13", CheckId::unit("web@2.service"), Severity::Critical, "failed");
+    web.cause = Some("a11".into());
+    web.untold = Some(Reason::Dependant);
+    let disk = CheckId::new(CheckKind::Disk, "/var");
+    let mut disk = alert("a14", disk, Severity::Warning, "84 % used, over 80 %");
+    disk.reason = Reason::OverThreshold;
+    disk.untold = Some(Reason::Silenced);
+    disk.flapping = true;
+    let mut over = alert("a9", CheckId::unit("job.service"), Severity::Critical, "timed out");
+    over.reason = Reason::Timeout;
+    over.opened = ago(7_200);
+    over.resolved = Some(ago(6_900));
+    over.untold = Some(Reason::Cooldown);
+    shown.alerts = [db, nginx, web, disk].map(Arc::new).to_vec();
+    shown.recent = vec![Arc::new(over)];
+    shown.silences = vec![Silence {
+        id: "s3".into(),
+        matcher: Matcher::check("disk:*").unwrap(),
+        from: ago(600),
+        until: ago(-3_000),
+        actor: root,
+        why: Some("cleaning up".to_owned()),
+    }];
+    shown.maintenance = vec![MaintenanceView { name: "backup".into(), until: ago(-900) }];
+    shown.quiet = Some(Reason::Settling);
+    let ops = ChannelView {
+        notices: true,
+        sent: 12,
+        failed: 1,
+        last_success: Some(ago(124)),
+        last_failure: Some(ago(4_000)),
+        last_latency: Some(1_250_000),
+        ..channel("ops", "slack", ChannelState::Works)
+    };
+    let pager = ChannelView {
+        min_severity: Severity::Critical,
+        failed: 1,
+        queued: 3,
+        carries: vec!["a12".into()],
+        last_failure: Some(ago(61)),
+        last_error: Some("401 Unauthorized".into()),
+        ..channel("pager", "webhook", ChannelState::Stopped)
+    };
+    let mail = ChannelView {
+        sent: 2,
+        failed: 4,
+        queued: 1,
+        last_success: Some(ago(3_600)),
+        last_failure: Some(ago(10)),
+        last_error: Some("no answer within 10 s".into()),
+        last_latency: Some(800_000),
+        ..channel("mail", "email", ChannelState::Failing)
+    };
+    shown.channels = vec![ops, pager, mail, channel("chat", "telegram", ChannelState::Untried)];
     shown
 }
 
@@ -232,5 +378,32 @@ pub(crate) fn hostile() -> Snapshot {
         "<img src=x onerror=alert(2)> \u{1b}[2J\u{202e}",
     )]);
     shown.host = "<b>host</b>".into();
+    let evil = "<script>x\"></script>\n\u{1b}[2J\u{202e}";
+    let actor = Actor(evil.to_owned());
+    let mut opened = alert("a1", CheckId::unit(name), Severity::Critical, evil);
+    opened.lines = vec![evil.to_owned()];
+    opened.next = Some(evil.to_owned());
+    opened.told = vec![evil.into()];
+    opened.acts = vec![ActNote { at: AT, by: Some(actor.clone()), text: evil.to_owned() }];
+    opened.ack =
+        Some(Ack { actor: actor.clone(), at: AT, why: Some(evil.to_owned()), until: None });
+    let mut over = opened.clone();
+    over.id = "a0".into();
+    over.resolved = Some(AT);
+    shown.alerts = vec![Arc::new(opened)];
+    shown.recent = vec![Arc::new(over)];
+    shown.silences = vec![Silence {
+        id: "s1".into(),
+        matcher: Matcher { labels: [(evil.into(), evil.into())].into(), ..Matcher::all() },
+        from: AT,
+        until: ago(-60),
+        actor,
+        why: Some(evil.to_owned()),
+    }];
+    shown.maintenance = vec![MaintenanceView { name: evil.into(), until: ago(-60) }];
+    shown.channels = vec![ChannelView {
+        last_error: Some(evil.into()),
+        ..channel(evil, evil, ChannelState::Stopped)
+    }];
     shown
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::engine::matcher::Matcher;
 use crate::engine::{CheckView, Severity, Snapshot};
 
 use super::report::{Counts, Stamp};
@@ -42,6 +43,9 @@ pub fn status_line(snapshot: &Snapshot) -> String {
     if snapshot.holds.iter().any(|h| h.unit.is_none()) {
         line.push_str("; healing is on hold");
     }
+    if snapshot.silences.iter().any(|s| s.matcher == Matcher::all()) {
+        line.push_str("; everything is silenced");
+    }
     one_line(&line)
 }
 
@@ -77,6 +81,9 @@ mod tests {
              restart at 07:17:42 UTC"
         );
         assert_eq!(status_line(&sample::healthy()), "healthy: 5 checks, all well");
+        let mut silent = sample::busy();
+        silent.silences[0].matcher = Matcher::all();
+        assert!(status_line(&silent).ends_with("07:17:42 UTC; everything is silenced"));
         assert_eq!(
             status_line(&sample::before_first_round()),
             "starting: the first look at units and host is not done yet"

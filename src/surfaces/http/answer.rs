@@ -10,20 +10,23 @@ use axum::extract::Request;
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{delete, get, post};
 use hyper::body::Bytes;
 use serde::Serialize;
 use tower_service::Service;
 
 use crate::surfaces::health;
 
-use super::{Peer, Shared, api, gate, open};
+use super::{Peer, Shared, acts, api, gate, open};
 
 /// A request's body holds at most so many bytes.
 pub(super) const BODY_LIMIT: usize = 64 * 1024;
 
 /// A request takes at most so long.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
+
+/// This one waits for services elsewhere, and has a limit of its own.
+const TEST_PATH: &str = "/api/v1/test-notification";
 
 /// All paths.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
@@ -39,9 +42,19 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/units", get(api::units))
         .route("/api/v1/alerts", get(api::alerts))
-        .route("/api/v1/alerts/active", get(api::alerts))
+        .route("/api/v1/alerts/active", get(api::active))
+        .route("/api/v1/alerts/{id}", get(api::alert))
+        .route(
+            "/api/v1/alerts/{id}/acknowledge",
+            post(acts::acknowledge).delete(acts::unacknowledge),
+        )
         .route("/api/v1/explain", get(api::explain))
-        .route("/api/v1/holds", get(api::holds).post(api::hold).delete(api::release))
+        .route("/api/v1/holds", get(api::holds).post(acts::hold).delete(acts::release))
+        .route("/api/v1/silences", get(api::silences).post(acts::silence))
+        .route("/api/v1/silences/{id}", delete(acts::unsilence))
+        .route("/api/v1/channels", get(api::channels))
+        .route(TEST_PATH, post(acts::test))
+        .route("/api/v1/units/{name}/restart", post(acts::restart))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(shared)
@@ -58,10 +71,12 @@ pub(super) async fn answer(
         Some(refusal) => refusal,
         None => {
             request.extensions_mut().insert(peer);
-            match tokio::time::timeout(TIME_LIMIT, router.call(request)).await {
+            let waits =
+                if request.uri().path() == TEST_PATH { acts::TEST_LIMIT } else { Duration::ZERO };
+            match tokio::time::timeout(TIME_LIMIT + waits, router.call(request)).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(never)) => match never {},
-                Err(_) => error(StatusCode::SERVICE_UNAVAILABLE, "no answer within 10 s"),
+                Err(_) => error(StatusCode::SERVICE_UNAVAILABLE, "no answer in time"),
             }
         }
     };
@@ -118,6 +133,12 @@ pub(super) fn too_large() -> Response {
 /// `{"error": "…"}`.
 pub(super) fn error(status: StatusCode, text: impl Into<String>) -> Response {
     json(status, &serde_json::json!({ "error": text.into() }))
+}
+
+/// What was named is not there: `{"error": "…", "did_you_mean": ["…"]}`.
+pub(super) fn missing(text: impl Into<String>, near: &[String]) -> Response {
+    let body = serde_json::json!({ "error": text.into(), "did_you_mean": near });
+    json(StatusCode::NOT_FOUND, &body)
 }
 
 /// A value as JSON.

@@ -1,50 +1,26 @@
-//! `/api/v1`: what programs read, and acts of people. [`super::gate`] says who may.
+//! `/api/v1`: what programs read. [`super::gate`] says who may; what people do is in
+//! [`super::acts`].
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::extract::{Query, Request, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, Query, Request, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use axum::response::Response;
+use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::oneshot;
 
-use crate::engine::{Act, Actor, Command};
+use crate::engine::matcher::Matcher;
+use crate::engine::{AlertRecord, Severity};
+use crate::surfaces::report::{
+    AlertDetail, AlertList, AlertReport, ChannelList, ChannelReport, MaintenanceReport,
+    SilenceList, SilenceReport, Stamp,
+};
 
-use super::answer::{BODY_LIMIT, body, error, json, too_large};
+use super::Shared;
+use super::answer::{body, error, json, missing};
 use super::cache::Body;
 use super::gate::{self, Caller};
-use super::{CommandRequest, Shared};
-
-/// The driver answers a command at once; when it has not within this time, something is wrong.
-const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-
-/// Nobody means to hold for longer than this, s: 30 days.
-pub const LONGEST_HOLD: u64 = 30 * 24 * 3600;
-
-/// Body of `POST /api/v1/holds`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HoldBody {
-    /// The unit; `null` is all.
-    pub unit: Option<String>,
-    /// For how long from now.
-    pub seconds: u64,
-    /// Why, in the person's words.
-    #[serde(default)]
-    pub why: Option<String>,
-}
-
-/// Body of `DELETE /api/v1/holds`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReleaseBody {
-    /// The unit; `null` is all.
-    pub unit: Option<String>,
-}
 
 type State_ = State<Arc<Shared>>;
 
@@ -66,10 +42,94 @@ pub(super) async fn units(State(shared): State_, request: Request) -> Response {
     })
 }
 
+/// Which alerts are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Which {
+    Open,
+    Resolved,
+    #[default]
+    All,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct AlertsQuery {
+    state: Which,
+    severity: Option<Severity>,
+    check: Option<String>,
+}
+
+/// Open ones and those that ended lately, as the query asks.
 pub(super) async fn alerts(State(shared): State_, request: Request) -> Response {
+    listed(&shared, &request, None)
+}
+
+/// Open ones, as the query asks.
+pub(super) async fn active(State(shared): State_, request: Request) -> Response {
+    listed(&shared, &request, Some(Which::Open))
+}
+
+fn listed(shared: &Shared, request: &Request, which: Option<Which>) -> Response {
+    see(shared, request, |caller| {
+        let query = match Query::<AlertsQuery>::try_from_uri(request.uri()) {
+            Ok(Query(query)) => query,
+            Err(_) => return error(StatusCode::BAD_REQUEST, ALERTS_QUERY),
+        };
+        let matcher = match query.check.as_deref().map(Matcher::check).transpose() {
+            Ok(matcher) => Matcher { min_severity: query.severity, ..matcher.unwrap_or_default() },
+            Err(text) => return error(StatusCode::BAD_REQUEST, text),
+        };
+        let which = which.unwrap_or(query.state);
+        let now = shared.now();
+        let wanted = |a: &&Arc<AlertRecord>| matcher.matches(&a.key.check, a.severity, &now.labels);
+        let open = now.alerts.iter().filter(|_| which != Which::Resolved);
+        let over = now.recent.iter().filter(|_| which != Which::Open);
+        let report = |a: &Arc<AlertRecord>| AlertReport::of(a, &now, caller.lines());
+        let alerts = open.chain(over).filter(wanted).map(report).collect();
+        json(StatusCode::OK, &AlertList { timestamp: Stamp(now.at), alerts })
+    })
+}
+
+const ALERTS_QUERY: &str = "unknown filter: use state=open, resolved or all, severity=warning or \
+                            critical (and worse), and check=unit:nginx.service or a pattern";
+
+pub(super) async fn alert(
+    State(shared): State_,
+    id: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
     see(&shared, &request, |caller| {
-        let now = shared.cache.current(&shared.snapshot).report(caller.lines(), &shared.agent);
-        json(StatusCode::OK, &json!({ "timestamp": now.timestamp, "alerts": now.alerts }))
+        // What cannot be decoded names nothing.
+        let id = id.map_or_else(|_| String::new(), |Path(id)| id);
+        match AlertDetail::of(&shared.now(), &id, caller.lines()) {
+            Ok(detail) => json(StatusCode::OK, &detail),
+            Err(near) => {
+                let id: String = id.chars().take(100).collect();
+                missing(format!("no alert is called '{id}'"), &near)
+            }
+        }
+    })
+}
+
+pub(super) async fn silences(State(shared): State_, request: Request) -> Response {
+    see(&shared, &request, |_| {
+        let now = shared.now();
+        let all = SilenceList {
+            timestamp: Stamp(now.at),
+            silences: now.silences.iter().map(SilenceReport::from).collect(),
+            maintenance: MaintenanceReport::all(&now),
+            quiet: now.quiet.map(|r| r.as_str().to_owned()),
+        };
+        json(StatusCode::OK, &all)
+    })
+}
+
+pub(super) async fn channels(State(shared): State_, request: Request) -> Response {
+    see(&shared, &request, |_| {
+        let now = shared.now();
+        let channels = now.channels.iter().map(ChannelReport::from).collect();
+        json(StatusCode::OK, &ChannelList { timestamp: Stamp(now.at), channels })
     })
 }
 
@@ -94,79 +154,11 @@ pub(super) async fn explain(State(shared): State_, request: Request) -> Response
         let now = shared.cache.current(&shared.snapshot).report(caller.lines(), &shared.agent);
         match now.explain(&query.check) {
             Ok(explained) => json(StatusCode::OK, &explained),
-            Err(near) => {
-                let text = format!("no check is called '{}'", query.check);
-                json(StatusCode::NOT_FOUND, &json!({ "error": text, "did_you_mean": near }))
-            }
+            Err(near) => missing(format!("no check is called '{}'", query.check), &near),
         }
     })
 }
 
 fn see(shared: &Shared, request: &Request, show: impl FnOnce(Caller) -> Response) -> Response {
     gate::reader(shared, request).map_or_else(|refusal| *refusal, show)
-}
-
-pub(super) async fn hold(State(shared): State_, request: Request) -> Response {
-    act(&shared, request, |body: HoldBody| {
-        if body.seconds == 0 || body.seconds > LONGEST_HOLD {
-            return Err(format!("seconds is between 1 and {LONGEST_HOLD} (30 days)"));
-        }
-        Ok(Act::Hold {
-            unit: unit(body.unit)?,
-            lasts: Duration::from_secs(body.seconds),
-            why: body.why.map(|w| w.chars().take(200).collect()),
-        })
-    })
-    .await
-}
-
-pub(super) async fn release(State(shared): State_, request: Request) -> Response {
-    act(&shared, request, |body: ReleaseBody| Ok(Act::Release { unit: unit(body.unit)? })).await
-}
-
-fn unit(name: Option<String>) -> Result<Option<Arc<str>>, String> {
-    let Some(name) = name else { return Ok(None) };
-    let fine = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@*?[]".contains(c);
-    if name.is_empty() || name.len() > 255 || !name.chars().all(fine) {
-        return Err("unit is a unit's full name such as nginx.service, or null for all".to_owned());
-    }
-    Ok(Some(name.into()))
-}
-
-async fn act<T: DeserializeOwned>(
-    shared: &Shared,
-    request: Request,
-    wanted: impl FnOnce(T) -> Result<Act, String>,
-) -> Response {
-    let actor = match gate::operator(shared, &request) {
-        Ok(actor) => actor,
-        Err(refusal) => return *refusal,
-    };
-    let body = match Limited::new(request.into_body(), BODY_LIMIT).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(e) if e.is::<LengthLimitError>() => return too_large(),
-        Err(_) => return error(StatusCode::BAD_REQUEST, "the request body did not arrive whole"),
-    };
-    let act = serde_json::from_slice(&body).map_err(|e| e.to_string()).and_then(wanted);
-    match act {
-        Ok(act) => command(shared, actor, act).await,
-        Err(text) => error(StatusCode::BAD_REQUEST, text),
-    }
-}
-
-async fn command(shared: &Shared, actor: Actor, act: Act) -> Response {
-    let (reply, answer) = oneshot::channel();
-    let request = CommandRequest { command: Command { actor, act }, reply };
-    if shared.commands.try_send(request).is_err() {
-        let text = "keepwell is busy or stopping; try again in a moment";
-        return error(StatusCode::SERVICE_UNAVAILABLE, text);
-    }
-    match tokio::time::timeout(ANSWER_LIMIT, answer).await {
-        Ok(Ok(Ok(text))) => json(StatusCode::OK, &json!({ "message": text })).into_response(),
-        Ok(Ok(Err(text))) => error(StatusCode::CONFLICT, text),
-        Ok(Err(_)) | Err(_) => {
-            let text = "keepwell took the request but did not answer; look at 'keepwell status'";
-            error(StatusCode::SERVICE_UNAVAILABLE, text)
-        }
-    }
 }

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 
 use axum::extract::Request;
 use axum::http::header::{self, HeaderMap, HeaderValue};
-use axum::http::{StatusCode, Version};
+use axum::http::{Method, StatusCode, Version};
 use axum::response::Response;
 use sha2::{Digest, Sha256};
 
@@ -86,7 +86,7 @@ pub(super) fn operator(shared: &Shared, request: &Request) -> Result<Actor, Box<
             return Err(Box::new(error(StatusCode::FORBIDDEN, text)));
         }
     };
-    same_origin(request.headers())?;
+    same_origin(request.method(), request.headers())?;
     Ok(actor)
 }
 
@@ -156,8 +156,9 @@ fn without_port(named: &str) -> &str {
     }
 }
 
-/// Refuses what a web page of another origin sends. Programs send no `Origin`.
-fn same_origin(headers: &HeaderMap) -> Result<(), Box<Response>> {
+/// Refuses what a web page of another origin sends. Programs send no `Origin`. A form can only
+/// `POST`, and not JSON; a browser asks before anything else, and is not answered.
+fn same_origin(method: &Method, headers: &HeaderMap) -> Result<(), Box<Response>> {
     let refuse = |status, text: &str| Err(Box::new(error(status, text)));
     if let Some(origin) = headers.get(header::ORIGIN) {
         let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
@@ -171,6 +172,9 @@ fn same_origin(headers: &HeaderMap) -> Result<(), Box<Response>> {
     }
     if headers.get("sec-fetch-site").is_some_and(|s| s == "cross-site" || s == "same-site") {
         return refuse(StatusCode::FORBIDDEN, "acts from other web pages are refused");
+    }
+    if method == Method::DELETE && !headers.contains_key(header::CONTENT_TYPE) {
+        return Ok(());
     }
     let mime = headers.get(header::CONTENT_TYPE).and_then(|m| m.to_str().ok()).unwrap_or_default();
     let mime = mime.split(';').next().unwrap_or_default().trim();

@@ -4,9 +4,11 @@
 //! command.
 
 mod accept;
+mod acts;
 mod answer;
 mod api;
 pub mod bind;
+mod bodies;
 mod cache;
 mod gate;
 mod open;
@@ -21,10 +23,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::engine::{Command, Snapshot};
+use crate::engine::{Actor, Command, Snapshot};
 
-pub use api::{HoldBody, LONGEST_HOLD, ReleaseBody};
 pub use bind::{BindError, Listener};
+pub use bodies::{
+    AcknowledgeBody, HoldBody, LONGEST, LONGEST_WHY, ReleaseBody, SilenceBody, TestBody,
+};
 pub use serve::{Limits, serve};
 
 /// An act of a person on its way to the driver, and where the answer goes.
@@ -35,6 +39,20 @@ pub struct CommandRequest {
     /// What became of it, in words for the person.
     pub reply: oneshot::Sender<Result<String, String>>,
 }
+
+/// A person wants to see whether a channel works, and how it went is to be told.
+#[derive(Debug)]
+pub struct TestRequest {
+    /// The channel; `None` is each.
+    pub channel: Option<Arc<str>>,
+    /// Who.
+    pub actor: Actor,
+    /// Of each channel that was tried what the service said, or why it failed. Within 65 s.
+    pub reply: oneshot::Sender<Tried>,
+}
+
+/// By channel what the service said to a test, or why it failed.
+pub type Tried = Vec<(Arc<str>, Result<String, String>)>;
 
 /// What is said of keepwell itself.
 #[derive(Debug, Clone)]
@@ -77,6 +95,8 @@ pub struct Access {
 pub struct Shared {
     snapshot: watch::Receiver<Arc<Snapshot>>,
     commands: mpsc::Sender<CommandRequest>,
+    /// Without one, no test can be sent.
+    tests: Option<mpsc::Sender<TestRequest>>,
     agent: AgentInfo,
     access: RwLock<Arc<Access>>,
     cache: cache::Cache,
@@ -95,11 +115,23 @@ impl Shared {
         Self {
             snapshot,
             commands,
+            tests: None,
             agent,
             access: RwLock::new(Arc::new(access)),
             cache: cache::Cache::default(),
             uid: rustix::process::geteuid().as_raw(),
         }
+    }
+
+    /// Sends requests to test channels there.
+    pub fn with_tests(mut self, tests: mpsc::Sender<TestRequest>) -> Self {
+        self.tests = Some(tests);
+        self
+    }
+
+    /// The present picture.
+    fn now(&self) -> Arc<Snapshot> {
+        self.snapshot.borrow().clone()
     }
 
     /// Puts a new token and new host names in force, for requests from now on.

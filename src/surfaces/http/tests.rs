@@ -1,5 +1,7 @@
 //! HTTP as clients meet it: the router in-process, and real sockets where the connection matters.
 
+mod people;
+
 use std::sync::Arc;
 use std::time::Duration;
 

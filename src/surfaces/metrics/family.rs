@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::engine::observation::ActiveState;
+use crate::engine::view::{ChannelState, ChannelView};
 use crate::engine::{CheckKind, CheckView, Severity, Snapshot, Wall};
 
 use super::registry::{self, Entry, Kind};
+use crate::surfaces::report::AlertCounts;
 
 /// One metric with all its samples.
 pub(super) struct Family<'a> {
@@ -74,6 +76,11 @@ fn fill<'a>(name: &str, snapshot: &'a Snapshot, version: &'a str) -> Vec<Sample<
                 labelled("severity", s.as_str(), open as f64)
             })
             .collect(),
+        "keepwell_alerts" => [Severity::Warning, Severity::Critical]
+            .into_iter()
+            .flat_map(|s| by_care(s, AlertCounts::of(snapshot, |a| a.severity == s)))
+            .collect(),
+        "keepwell_silences" => vec![bare(snapshot.silences.len() as f64)],
         "keepwell_holds" => vec![bare(snapshot.holds.len() as f64)],
         "keepwell_units_loaded" => {
             snapshot.units_total.map(|n| bare(f64::from(n))).into_iter().collect()
@@ -91,8 +98,48 @@ fn fill<'a>(name: &str, snapshot: &'a Snapshot, version: &'a str) -> Vec<Sample<
         "keepwell_unit_crashes_total" => of_units(snapshot, |u| u.crashes as f64),
         "keepwell_unit_healed_total" => of_units(snapshot, |u| u.healed as f64),
         "keepwell_unit_backoff_step" => of_units(snapshot, |u| f64::from(u.step)),
+        "keepwell_channel_up" => of_channels(snapshot, |c| {
+            let up = matches!(c.state, ChannelState::Works | ChannelState::Untried);
+            Some(f64::from(u8::from(up)))
+        }),
+        "keepwell_channel_sent_total" => of_channels(snapshot, |c| Some(c.sent as f64)),
+        "keepwell_channel_failed_total" => of_channels(snapshot, |c| Some(c.failed as f64)),
+        "keepwell_channel_queued" => of_channels(snapshot, |c| Some(c.queued as f64)),
+        "keepwell_channel_last_success_timestamp_seconds" => {
+            of_channels(snapshot, |c| c.last_success.map(seconds))
+        }
+        "keepwell_channel_latency_seconds" => {
+            of_channels(snapshot, |c| c.last_latency.map(|us| us as f64 / 1e6))
+        }
         _ => Vec::new(),
     }
+}
+
+fn by_care<'a>(severity: Severity, counts: AlertCounts) -> impl Iterator<Item = Sample<'a>> {
+    let states = [
+        ("active", counts.active),
+        ("acknowledged", counts.acknowledged),
+        ("silenced", counts.silenced),
+    ];
+    states.into_iter().map(move |(state, count)| Sample {
+        labels: vec![("severity".into(), severity.as_str().into()), ("state".into(), state.into())],
+        value: count as f64,
+    })
+}
+
+/// One sample for each channel that has this value; there are as many as the configuration names.
+fn of_channels<'a>(
+    snapshot: &'a Snapshot,
+    value: impl Fn(&ChannelView) -> Option<f64>,
+) -> Vec<Sample<'a>> {
+    let sample = |channel: &'a ChannelView| {
+        let labels = vec![
+            ("channel".into(), (&*channel.name).into()),
+            ("type".into(), (&*channel.kind).into()),
+        ];
+        Some(Sample { labels, value: value(channel)? })
+    };
+    snapshot.channels.iter().filter_map(sample).collect()
 }
 
 /// What the checks measured, as `keepwell_KIND_VALUE`.

@@ -46,6 +46,11 @@ pub(super) const FIXED: &[Entry] = &[
     ),
     gauge("keepwell_checks", "Checks by severity."),
     gauge("keepwell_alerts_open", "Open alerts by severity."),
+    gauge(
+        "keepwell_alerts",
+        "Open alerts by severity and by who looks after them: active, acknowledged or silenced.",
+    ),
+    gauge("keepwell_silences", "Silences in force, under which no messages are sent."),
     gauge("keepwell_holds", "Holds in force, under which keepwell does not heal."),
     gauge("keepwell_units_loaded", "Units that systemd has loaded."),
     gauge(
@@ -65,6 +70,24 @@ pub(super) const FIXED: &[Entry] = &[
     counter("keepwell_unit_crashes_total", "Runs of a unit that ended badly."),
     counter("keepwell_unit_healed_total", "Restarts of a unit by keepwell."),
     gauge("keepwell_unit_backoff_step", "Restarts by keepwell since the unit was last stable."),
+    gauge(
+        "keepwell_channel_up",
+        "Whether a channel works or was not tried (1), or fails or is stopped (0).",
+    ),
+    counter("keepwell_channel_sent_total", "Messages that a channel delivered."),
+    counter("keepwell_channel_failed_total", "Tries of a channel to deliver that failed."),
+    gauge(
+        "keepwell_channel_queued",
+        "Alerts, notices and reports that wait to be told by a channel.",
+    ),
+    gauge(
+        "keepwell_channel_last_success_timestamp_seconds",
+        "When a channel last delivered a message, in seconds since the epoch.",
+    ),
+    gauge(
+        "keepwell_channel_latency_seconds",
+        "Time that the last message of a channel took from decision to delivery.",
+    ),
 ];
 
 /// What checks are known to measure. Others come out as well, with a general help text.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::family::Family;
 use super::registry::Kind;
+use crate::surfaces::visible::steers;
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +69,11 @@ fn escape(out: &mut String, text: &str, quotes: bool) {
             '\\' => out.push_str("\\\\"),
             '\n' => out.push_str("\\n"),
             '"' if quotes => out.push_str("\\\""),
+            // Neither format has an escape for it: it becomes text.
+            _ if steers(c) => {
+                out.push('\\');
+                out.extend(c.escape_default());
+            }
             _ => out.push(c),
         }
     }
@@ -164,6 +170,36 @@ mod tests {
     }
 
     #[test]
+    fn channels_and_the_care_for_alerts_are_measured() {
+        let text = text(&sample::busy(), Format::Prometheus);
+        let samples = parse(&text);
+        for (series, value) in [
+            ("keepwell_alerts{severity=\"critical\",state=\"active\"}", 2.0),
+            ("keepwell_alerts{severity=\"critical\",state=\"acknowledged\"}", 1.0),
+            ("keepwell_alerts{severity=\"critical\",state=\"silenced\"}", 0.0),
+            ("keepwell_alerts{severity=\"warning\",state=\"silenced\"}", 1.0),
+            ("keepwell_alerts_open{severity=\"critical\"}", 3.0),
+            ("keepwell_silences", 1.0),
+            ("keepwell_channel_up{channel=\"ops\",type=\"slack\"}", 1.0),
+            ("keepwell_channel_up{channel=\"pager\",type=\"webhook\"}", 0.0),
+            ("keepwell_channel_up{channel=\"mail\",type=\"email\"}", 0.0),
+            ("keepwell_channel_up{channel=\"chat\",type=\"telegram\"}", 1.0),
+            ("keepwell_channel_sent_total{channel=\"ops\",type=\"slack\"}", 12.0),
+            ("keepwell_channel_failed_total{channel=\"mail\",type=\"email\"}", 4.0),
+            ("keepwell_channel_queued{channel=\"pager\",type=\"webhook\"}", 3.0),
+            ("keepwell_channel_latency_seconds{channel=\"ops\",type=\"slack\"}", 1.25),
+            (
+                "keepwell_channel_last_success_timestamp_seconds{channel=\"ops\",type=\"slack\"}",
+                1_769_843_718.5,
+            ),
+        ] {
+            assert_eq!(samples.get(series), Some(&value), "{series} in\n{text}");
+        }
+        let absent = "keepwell_channel_latency_seconds{channel=\"chat\",type=\"telegram\"}";
+        assert_eq!(samples.get(absent), None);
+    }
+
+    #[test]
     fn openmetrics_names_families_without_suffix_and_ends_in_eof() {
         let text = text(&sample::failing(), Format::OpenMetrics);
         parse(&text);
@@ -178,6 +214,22 @@ mod tests {
         parse(&text);
         let name = r#"keepwell_unit_active{name="x\"><script>alert(1)</script>\\\n"#;
         assert!(text.contains(name), "{text}");
+    }
+
+    #[test]
+    fn what_steers_a_display_is_shown_in_every_format() {
+        let mut snapshot = sample::healthy();
+        let evil = "prod\u{202e}\u{2066}\u{200b}\u{1b}".to_owned();
+        snapshot.labels = std::sync::Arc::new([("env".to_owned(), evil.clone())].into());
+        for format in [Format::Prometheus, Format::OpenMetrics] {
+            let text = text(&snapshot, format);
+            assert!(text.contains(r#"env="prod\\u{202e}\\u{2066}\\u{200b}\\u{1b}""#), "{text}");
+            parse(&text);
+        }
+        let json = text(&snapshot, Format::Json);
+        assert!(json.contains(r"prod\u202e\u2066\u200b\u001b"), "{json}");
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["metrics"]["keepwell_host_info"][0]["labels"]["env"], evil);
     }
 
     #[test]
@@ -197,7 +249,9 @@ mod tests {
 
     #[test]
     fn promtool_finds_nothing_to_say() {
-        for snapshot in [sample::failing(), sample::before_first_round(), sample::hostile()] {
+        let all =
+            [sample::failing(), sample::busy(), sample::before_first_round(), sample::hostile()];
+        for snapshot in all {
             let run = Command::new("promtool")
                 .args(["check", "metrics"])
                 .stdin(Stdio::piped())

@@ -1,7 +1,7 @@
 //! The template of the page. It stands in a Rust file because askama looks for template files in
 //! the crate's top folder only.
 
-use super::{Alert, Counts, Held, Row};
+use super::{Alert, Channel, Counts, Ended, Held, Row};
 
 #[derive(askama::Template)]
 #[template(
@@ -51,16 +51,35 @@ use super::{Alert, Counts, Held, Row};
 {% call checks(bad) %}{% endcall %}
 </section>
 {%- endif %}
+{%- if !quiet.is_empty() || !silences.is_empty() || !maintenance.is_empty() %}
+<section>
+<h2>Kept quiet</h2>
+<ul class="holds">
+{%- if !quiet.is_empty() %}
+<li>waits: {{ quiet }}</li>
+{%- endif %}
+{%- for silence in silences %}
+<li><span class="id">{{ silence.what }}</span> is silent until {{ silence.until }}<small>{{ silence.actor }}{% if !silence.why.is_empty() %}: {{ silence.why }}{% endif %}</small></li>
+{%- endfor %}
+{%- for window in maintenance %}
+<li>maintenance: {{ window }}</li>
+{%- endfor %}
+</ul>
+</section>
+{%- endif %}
 {%- if !alerts.is_empty() %}
 <section>
 <h2>Open alerts</h2>
 {%- for alert in alerts %}
 <article class="{{ alert.severity }}">
-<p><span class="tag">{{ alert.severity }}</span> <span class="id">{{ alert.check }}</span></p>
+<p><span class="tag">{{ alert.severity }}</span> <span class="id">{{ alert.what }}</span> <span class="label">{{ alert.id }}</span></p>
 <p>{{ alert.summary }}</p>
-<p class="quiet">open for {{ alert.for_ }}, since {{ alert.opened }}{% if alert.told.is_empty() %} · nobody has been told{% else %} · told: {{ alert.told }}{% endif %}</p>
-{%- if !alert.acts.is_empty() %}
-<ul class="acts">{% for act in alert.acts %}<li>{{ act }}</li>{% endfor %}</ul>
+{%- for mark in alert.marks %}
+<p class="mark">{{ mark }}</p>
+{%- endfor %}
+<p class="quiet">open for {{ alert.for_ }}, since {{ alert.opened }} · {{ alert.telling }}</p>
+{%- if !alert.acts.is_empty() || !alert.next.is_empty() %}
+<ul class="acts">{% for act in alert.acts %}<li>{{ act }}</li>{% endfor %}{% if !alert.next.is_empty() %}<li>next: {{ alert.next }}</li>{% endif %}</ul>
 {%- endif %}
 {%- if !alert.lines.is_empty() %}
 <pre>{% for line in alert.lines %}{{ line }}
@@ -68,6 +87,9 @@ use super::{Alert, Counts, Held, Row};
 {%- endif %}
 </article>
 {%- endfor %}
+{%- if more_alerts > 0 %}
+<p class="quiet">and {{ more_alerts }} more: <code>keepwell alerts</code> lists them</p>
+{%- endif %}
 </section>
 {%- endif %}
 {%- if !holds.is_empty() %}
@@ -88,6 +110,30 @@ use super::{Alert, Counts, Held, Row};
 </details>
 </section>
 {%- endif %}
+{%- if !recent.is_empty() %}
+<section>
+<details>
+<summary><h2>Lately over ({{ recent.len() }})</h2></summary>
+<ul class="acts">
+{%- for alert in recent %}
+<li><span class="id">{{ alert.what }}</span>: {{ alert.summary }}<small>ended {{ alert.ended }}, after {{ alert.lasted }} · {{ alert.telling }}</small></li>
+{%- endfor %}
+</ul>
+</details>
+</section>
+{%- endif %}
+<section>
+<h2>Channels</h2>
+{%- if channels.is_empty() %}
+<p class="quiet">none is configured: nobody is told of what happens</p>
+{%- else %}
+<ul class="channels">
+{%- for channel in channels %}
+<li class="{{ channel.tone }}"><span class="tag">{{ channel.name }}</span> <span class="quiet">{{ channel.kind }}, {{ channel.state }}{% if !channel.trouble.is_empty() %}</span><small>{{ channel.trouble }}</small>{% else %}</span>{% endif %}</li>
+{%- endfor %}
+</ul>
+{%- endif %}
+</section>
 {%- if bad.is_empty() && good.is_empty() %}
 <section><p class="quiet">No checks yet.</p></section>
 {%- endif %}
@@ -107,12 +153,13 @@ For UptimeRobot and the like: a monitor of type HTTP(s) on this address, nothing
 curl -s '{{ url }}/metrics?format=prometheus'</pre></dd>
 <dt><a href="livez">/livez</a>, <a href="readyz">/readyz</a></dt>
 <dd>Whether keepwell runs, and whether it has seen everything once.</dd>
-<dt>/api/v1/status, units, alerts, explain, holds</dt>
+<dt>/api/v1/status, units, alerts, explain, holds, silences, channels</dt>
 <dd>With the API token, log text included.
 <pre>curl -s -H 'Authorization: Bearer TOKEN' {{ url }}/api/v1/status</pre></dd>
 <dt>On the host itself</dt>
 <dd><pre>keepwell status --watch
 keepwell explain CHECK
+keepwell alerts
 keepwell hold UNIT --for 1h</pre></dd>
 </dl>
 </details>
@@ -123,7 +170,7 @@ keepwell hold UNIT --for 1h</pre></dd>
 "##
 )]
 pub(super) struct Page<'a> {
-    pub(super) host: &'a str,
+    pub(super) host: String,
     pub(super) version: &'a str,
     pub(super) url: &'a str,
     pub(super) status: &'a str,
@@ -135,5 +182,11 @@ pub(super) struct Page<'a> {
     pub(super) bad: Vec<Row>,
     pub(super) good: Vec<Row>,
     pub(super) alerts: Vec<Alert>,
+    pub(super) more_alerts: usize,
+    pub(super) recent: Vec<Ended>,
     pub(super) holds: Vec<Held>,
+    pub(super) quiet: String,
+    pub(super) silences: Vec<Held>,
+    pub(super) maintenance: Vec<String>,
+    pub(super) channels: Vec<Channel>,
 }
