@@ -1,6 +1,7 @@
 //! Actions carry out what the engine decided and say what became of it. They decide nothing but
 //! whether the thing is still to be done.
 
+pub mod packages;
 mod restarter;
 
 pub use restarter::Restarter;

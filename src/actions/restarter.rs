@@ -74,7 +74,7 @@ impl Restarter {
         // Restarts count against the start limit, and so do the crashes before.
         bus.reset_failed(unit).await?;
         let result = bus.restart(unit, self.job_limit).await?;
-        Ok(if result == "done" { RestartResult::Done } else { RestartResult::Failed(result) })
+        Ok(if result == "done" { RestartResult::Done } else { RestartResult::JobFailed(result) })
     }
 
     async fn connection(&self) -> Result<Bus, BusError> {

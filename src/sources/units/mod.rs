@@ -27,6 +27,9 @@ use crate::engine::observation::{Life, Part, PartSeen, PartState, Round, SourceK
 use crate::sources::{Running, Source, SourceContext, SourceError};
 use crate::systemd::bus::{BusAddress, BusError};
 
+mod graph;
+mod manager;
+mod queue;
 mod reads;
 mod session;
 mod table;

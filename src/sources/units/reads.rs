@@ -9,6 +9,8 @@ use crate::systemd::bus::{Answer, Ask, BusError};
 
 /// Readings under way at a time.
 const MOST_READS: usize = 32;
+/// Units that somebody waits for, under way at a time.
+const MOST_WANTED: usize = 64;
 /// Prefetched details under way at a time.
 const MOST_PREFETCHED: usize = 4;
 /// Up to so many units are read in full; of more, only what tells runs apart. A full reading costs
@@ -22,7 +24,10 @@ pub(super) struct Reads {
     queued: HashSet<Arc<str>>,
     /// Units being read, and how many answers are owed.
     open: HashMap<Arc<str>, usize>,
-    wanted: VecDeque<Arc<str>>,
+    wanted: VecDeque<Wanted>,
+    /// Units of which what they need is being read, and nothing else.
+    needing: HashMap<Arc<str>, Partial>,
+    triggers: usize,
     prefetch: VecDeque<Arc<str>>,
     details: HashMap<Arc<str>, Partial>,
     prefetching: usize,
@@ -33,8 +38,56 @@ struct Partial {
     restart: Option<Arc<str>>,
     kind: Option<Arc<str>>,
     triggered: Option<bool>,
+    direct: Option<Vec<Arc<str>>>,
     owed: usize,
-    prefetched: bool,
+    purpose: Purpose,
+}
+
+impl Partial {
+    /// One more answer.
+    fn take(&mut self, answer: Result<Answer, BusError>) {
+        self.owed -= 1;
+        match answer {
+            Ok(Answer::Service(half)) => {
+                self.restart = half.restart.or(self.restart.take());
+                self.kind = half.kind.or(self.kind.take());
+            }
+            Ok(Answer::Unit(half)) => {
+                self.triggered = half.triggered.or(self.triggered);
+                if let Some(more) = half.requires {
+                    self.direct.get_or_insert_default().extend(more);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What somebody waits for.
+#[derive(Debug)]
+enum Wanted {
+    Details(Arc<str>, Purpose),
+    Needs(Arc<str>),
+    Triggers(Arc<str>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Purpose {
+    /// Nobody waits yet.
+    Prefetched,
+    #[default]
+    Wanted,
+    /// What the unit needs is wanted as well.
+    WithNeeds,
+}
+
+/// The answers about the details of one unit.
+#[derive(Debug)]
+pub(super) struct Detailed {
+    /// `None`: they cannot be had.
+    pub(super) details: Option<Details>,
+    /// What the unit itself requires, where that was asked; within: `None` as above.
+    pub(super) direct: Option<Option<Vec<Arc<str>>>>,
 }
 
 impl Reads {
@@ -45,9 +98,20 @@ impl Reads {
         }
     }
 
-    /// The details of the unit at `path` are wanted now.
-    pub(super) fn want(&mut self, path: Arc<str>) {
-        self.wanted.push_back(path);
+    /// The details of the unit at `path` are wanted now, and with `needs` what it requires.
+    pub(super) fn want(&mut self, path: Arc<str>, needs: bool) {
+        let purpose = if needs { Purpose::WithNeeds } else { Purpose::Wanted };
+        self.wanted.push_back(Wanted::Details(path, purpose));
+    }
+
+    /// What the unit at `path` requires is wanted now.
+    pub(super) fn want_needs(&mut self, path: Arc<str>) {
+        self.wanted.push_back(Wanted::Needs(path));
+    }
+
+    /// What the timer, socket or path at `path` starts is wanted.
+    pub(super) fn want_triggers(&mut self, path: Arc<str>) {
+        self.wanted.push_back(Wanted::Triggers(path));
     }
 
     /// The details of these units would be good to have.
@@ -60,7 +124,12 @@ impl Reads {
         self.queue.is_empty()
             && self.open.is_empty()
             && self.wanted.is_empty()
-            && self.details.len() == self.prefetching
+            && self.awaited() == 0
+    }
+
+    /// How many that somebody waits for are under way.
+    fn awaited(&self) -> usize {
+        self.details.len() - self.prefetching + self.needing.len() + self.triggers
     }
 
     /// What to ask next; `may_prefetch` says for a unit whether its details are still unknown.
@@ -68,8 +137,22 @@ impl Reads {
         &mut self,
         mut may_prefetch: impl FnMut(&Arc<str>) -> bool,
     ) -> Option<(Ticket, Vec<Ask>)> {
-        if let Some(path) = self.wanted.pop_front() {
-            return Some(self.ask_details(path, false));
+        if self.awaited() < MOST_WANTED
+            && let Some(wanted) = self.wanted.pop_front()
+        {
+            return Some(match wanted {
+                Wanted::Details(path, purpose) => self.ask_details(path, purpose),
+                Wanted::Needs(path) => {
+                    let asks = self.ask_needs(&path);
+                    let partial = Partial { owed: asks.len(), ..Partial::default() };
+                    self.needing.insert(Arc::clone(&path), partial);
+                    (Ticket::Needs(path), asks)
+                }
+                Wanted::Triggers(path) => {
+                    self.triggers += 1;
+                    (Ticket::Triggers, vec![Ask::UnitProperty(path, "Triggers")])
+                }
+            });
         }
         if self.open.len() < MOST_READS
             && let Some(path) = self.queue.pop_front()
@@ -96,28 +179,31 @@ impl Reads {
         if self.idle() && self.prefetching < MOST_PREFETCHED {
             while let Some(path) = self.prefetch.pop_front() {
                 if may_prefetch(&path) {
-                    return Some(self.ask_details(path, true));
+                    return Some(self.ask_details(path, Purpose::Prefetched));
                 }
             }
         }
         None
     }
 
-    fn ask_details(&mut self, path: Arc<str>, prefetched: bool) -> (Ticket, Vec<Ask>) {
+    fn ask_details(&mut self, path: Arc<str>, purpose: Purpose) -> (Ticket, Vec<Ask>) {
         let service = is_service(&path);
         let at = || Arc::clone(&path);
-        let asks: Vec<Ask> = [
+        let of_service = [
             service.then(|| Ask::ServiceProperty(at(), "Restart")),
             service.then(|| Ask::ServiceProperty(at(), "Type")),
-            Some(Ask::UnitProperty(at(), "TriggeredBy")),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        self.prefetching += usize::from(prefetched);
-        let partial = Partial { owed: asks.len(), prefetched, ..Partial::default() };
+        ];
+        let mut asks: Vec<Ask> = of_service.into_iter().flatten().collect();
+        if purpose == Purpose::WithNeeds {
+            asks.extend(self.ask_needs(&path));
+        }
+        if !asks.iter().any(|ask| matches!(ask, Ask::AllOfUnit(_))) {
+            asks.push(Ask::UnitProperty(at(), "TriggeredBy"));
+        }
+        self.prefetching += usize::from(purpose == Purpose::Prefetched);
+        let partial = Partial { owed: asks.len(), purpose, ..Partial::default() };
         if let Some(older) = self.details.insert(Arc::clone(&path), partial) {
-            self.prefetching -= usize::from(older.prefetched);
+            self.prefetching -= usize::from(older.purpose == Purpose::Prefetched);
         }
         (Ticket::Details(path), asks)
     }
@@ -133,30 +219,52 @@ impl Reads {
         }
     }
 
-    /// One answer about details has come. The details (`None`: they cannot be had) when it was the
-    /// last.
+    /// For what the unit at `path` requires: one reading of all, which costs systemd as much as
+    /// five of single properties, or where many wait, the two that matter most.
+    fn ask_needs(&self, path: &Arc<str>) -> Vec<Ask> {
+        if self.wanted.len() < MOST_FULL {
+            return vec![Ask::AllOfUnit(Arc::clone(path))];
+        }
+        ["Requires", "BindsTo"].map(|what| Ask::UnitProperty(Arc::clone(path), what)).into()
+    }
+
+    /// One answer about what the unit at `path` requires has come. All of it (`None`: it cannot be
+    /// had) when it was the last.
+    pub(super) fn needed(
+        &mut self,
+        path: &Arc<str>,
+        answer: Result<Answer, BusError>,
+    ) -> Option<Option<Vec<Arc<str>>>> {
+        let partial = self.needing.get_mut(path)?;
+        partial.take(answer);
+        if partial.owed > 0 {
+            return None;
+        }
+        self.needing.remove(path).map(|partial| partial.direct)
+    }
+
+    /// An answer about what a timer, socket or path starts has come.
+    pub(super) fn triggered(&mut self) {
+        self.triggers = self.triggers.saturating_sub(1);
+    }
+
+    /// One answer about details has come. All of them when it was the last.
     pub(super) fn detail(
         &mut self,
         path: &Arc<str>,
         answer: Result<Answer, BusError>,
-    ) -> Option<Option<Details>> {
+    ) -> Option<Detailed> {
         let partial = self.details.get_mut(path)?;
-        partial.owed -= 1;
-        match answer {
-            Ok(Answer::Service(half)) => {
-                partial.restart = half.restart.or(partial.restart.take());
-                partial.kind = half.kind.or(partial.kind.take());
-            }
-            Ok(Answer::Unit(half)) => partial.triggered = half.triggered,
-            _ => {}
-        }
+        partial.take(answer);
         if partial.owed > 0 {
             return None;
         }
         let partial = self.details.remove(path)?;
-        self.prefetching -= usize::from(partial.prefetched);
+        self.prefetching -= usize::from(partial.purpose == Purpose::Prefetched);
+        let direct = (partial.purpose == Purpose::WithNeeds).then_some(partial.direct);
         let service = is_service(path);
-        Some(match partial {
+        let partial = Partial { direct: None, ..partial };
+        let details = match partial {
             Partial { triggered: Some(triggered), .. } if !service => {
                 Some(Details { triggered, ..Details::default() })
             }
@@ -165,9 +273,10 @@ impl Reads {
                 kind: Some(kind),
                 triggered: Some(triggered),
                 ..
-            } => Some(Details { restart, kind, triggered }),
+            } => Some(Details { restart, kind, triggered, requires: Vec::new() }),
             _ => None,
-        })
+        };
+        Some(Detailed { details, direct })
     }
 }
 
@@ -183,12 +292,21 @@ pub(super) enum Ticket {
     Count,
     Read(Arc<str>),
     Details(Arc<str>),
+    /// What a unit requires.
+    Needs(Arc<str>),
+    /// What a timer, socket or path starts.
+    Triggers,
+    /// How the host is, before anything else is asked or while logind says that it ends.
+    Host,
 }
 
 impl Ticket {
     /// It belongs to a resync, not to one unit.
     pub(super) fn of_resync(&self) -> bool {
-        !matches!(self, Self::Read(_) | Self::Details(_))
+        !matches!(
+            self,
+            Self::Read(_) | Self::Details(_) | Self::Needs(_) | Self::Triggers | Self::Host
+        )
     }
 }
 

@@ -1,22 +1,21 @@
 //! One connection from start to end: reads the feed, keeps what is known up to date, asks where
 //! that does not suffice, and hands the observations on.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::pin::pin;
 use std::time::Duration;
 
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::sleep;
 
+use super::manager::Manager;
+use super::queue::Queue;
 use super::reads::{Reads, Ticket};
 use super::table::{Table, Todo};
 use super::{LifeReader, Lives, Reading, read};
 use crate::engine::Observation;
-use crate::engine::observation::{Life, ManagerSeen, Part, PartSeen, PartState, Round, SourceKind};
+use crate::engine::observation::{Life, Part, PartSeen, PartState, Round, SourceKind};
 use crate::sources::SourceContext;
-use crate::systemd::bus::{
-    Answer, Ask, BusAddress, BusError, CALL_LIMIT, Event, Feed, SystemState,
-};
+use crate::systemd::bus::{Answer, Ask, BusAddress, BusError, CALL_LIMIT, Event, Feed, Prepare};
 
 /// How often to compare with what systemd lists.
 const RESYNC_EVERY: Duration = Duration::from_secs(60);
@@ -28,9 +27,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 const LAST_WORDS: Duration = Duration::from_millis(100);
 /// So often in a row, then the connection is given up.
 const MOST_LOOKS: u32 = 25;
-/// Observations that wait for a slow driver. When there are more they are dropped, and everything
-/// is read afresh once it has caught up.
-const MOST_WAITING: usize = 16_384;
 /// What is failing, in systemd's load, active and sub states.
 const FAILING: [&str; 3] = ["failed", "auto-restart", "auto-restart-queued"];
 
@@ -51,16 +47,14 @@ pub(super) struct Session {
     again: bool,
     /// Nothing is sent before the journal has been read.
     gap: bool,
-    overflowed: bool,
-    out: VecDeque<Observation>,
-    manager: ManagerSeen,
-    said: Option<ManagerSeen>,
-    shutdown_job: bool,
+    out: Queue,
+    manager: Manager,
     journal_broken: bool,
     looks: u32,
     look_again: bool,
+    /// logind is to be asked how things are.
+    logind_came: bool,
     rounds: u64,
-    full: bool,
 }
 
 /// A resync that is under way.
@@ -93,16 +87,13 @@ impl Session {
             resync: None,
             again: false,
             gap: true,
-            overflowed: false,
-            out: VecDeque::new(),
-            manager: ManagerSeen::default(),
-            said: None,
-            shutdown_job: false,
+            out: Queue::default(),
+            manager: Manager::default(),
             journal_broken: false,
             looks: 0,
             look_again: false,
+            logind_came: false,
             rounds: 0,
-            full: false,
         })
     }
 
@@ -126,7 +117,7 @@ impl Session {
             self.collect(table);
             // In a gap the journal has not been read, and will tell the same.
             while !self.gap
-                && let Some(seen) = self.out.pop_front()
+                && let Some(seen) = self.out.pop()
             {
                 tokio::select! {
                     () = context.stop.cancelled() => return Ended::Stopped,
@@ -152,6 +143,10 @@ impl Session {
         let mut answer_due = pin!(sleep(CALL_LIMIT));
         let mut wanted = pin!(context.resync.notified());
         let mut waited = false;
+        // How the host is stands before what units do: asked now, it is known first.
+        if let Err(error) = self.ask_host().await {
+            return Ended::Lost(error);
+        }
         let names = table.names();
         let begun = if lives.is_some() && !names.is_empty() {
             // The journal knows primary names only.
@@ -163,8 +158,7 @@ impl Session {
             return Ended::Lost(error);
         }
         loop {
-            if self.overflowed && self.out.is_empty() && reading.is_none() {
-                self.overflowed = false;
+            if reading.is_none() && self.out.caught_up() {
                 self.gap = true;
                 table.gap();
                 if let Err(error) = self.begin(table, lives.as_deref_mut(), &mut reading).await {
@@ -176,7 +170,7 @@ impl Session {
             }
             self.finish_round(table);
             self.collect(table);
-            if self.hand_on(context).is_err() {
+            if !self.gap && self.out.hand_on(context).is_err() {
                 return Ended::Stopped;
             }
             if self.again && self.resync.is_none() && !self.gap {
@@ -222,9 +216,9 @@ impl Session {
                     let call = self.feed.waits_for().to_owned();
                     return Ended::Lost(BusError::TimedOut { call, limit: CALL_LIMIT });
                 }
-                permit = context.out.reserve(), if self.blocked() => {
+                permit = context.out.reserve(), if !self.gap && self.out.blocked() => {
                     let Ok(permit) = permit else { return Ended::Stopped };
-                    if let Some(first) = self.out.pop_front() {
+                    if let Some(first) = self.out.pop() {
                         permit.send(first);
                     }
                 }
@@ -282,7 +276,20 @@ impl Session {
         Ok(())
     }
 
+    async fn ask_host(&mut self) -> Result<(), BusError> {
+        self.ask(Ticket::Host, Ask::State).await?;
+        self.ask_logind().await
+    }
+
+    async fn ask_logind(&mut self) -> Result<(), BusError> {
+        self.ask(Ticket::Host, Ask::Preparing(Prepare::Shutdown)).await?;
+        self.ask(Ticket::Host, Ask::Preparing(Prepare::Sleep)).await
+    }
+
     async fn start_resync(&mut self, table: &Table) -> Result<(), BusError> {
+        if self.manager.is_announced() {
+            self.ask_logind().await?;
+        }
         let mut asks = vec![(Ticket::State, Ask::State), (Ticket::Count, Ask::Count)];
         let names = table.names();
         if !names.is_empty() {
@@ -305,7 +312,18 @@ impl Session {
     /// Asks what is due by now.
     async fn ask_next(&mut self, table: &mut Table) -> Result<(), BusError> {
         for path in table.wanted.drain(..) {
-            self.reads.want(path);
+            let before = table.needed.len();
+            table.needed.retain(|needed| *needed != path);
+            self.reads.want(path, table.needed.len() < before);
+        }
+        for path in table.needed.drain(..) {
+            self.reads.want_needs(path);
+        }
+        for path in table.to_trigger.drain(..) {
+            self.reads.want_triggers(path);
+        }
+        if std::mem::take(&mut self.logind_came) {
+            self.ask_logind().await?;
         }
         while let Some((ticket, asks)) = self.reads.next(|path| table.prefetching(path)) {
             for ask in asks {
@@ -324,37 +342,38 @@ impl Session {
                 table.unit_changed(&path, &half);
             }
             Event::Removed { path } => {
-                if !self.manager.reloading && table.removed(&path) {
+                if !self.manager.is_reloading() && table.removed(&path) {
                     return Ok(After::Look);
                 }
             }
-            Event::Reloading(true) => {
-                self.manager.reloading = true;
-                self.say_manager();
-            }
+            Event::Reloading(true) => self.manager.reloading(true),
             Event::Reloading(false) | Event::Owner(true) => {
-                self.manager.reloading = false;
-                self.say_manager();
+                self.manager.reloading(false);
                 table.reloaded();
                 self.again = true;
             }
             Event::Owner(false) => {}
             Event::Shutdown(begun) => {
-                self.shutdown_job = begun;
-                if begun && !self.manager.stopping {
-                    self.manager.stopping = true;
-                    self.say_manager();
-                } else {
-                    self.again = true;
-                }
+                self.manager.shutdown_job(begun);
+                self.again |= !begun;
             }
-            Event::StartupFinished => self.again = true,
+            Event::Preparing(what, begun) => self.manager.prepares(what, begun),
+            Event::Logind(true) => self.logind_came = true,
+            Event::Logind(false) => {
+                self.manager.logind_gone();
+                self.again |= self.manager.is_announced();
+            }
+            Event::StartupFinished => {
+                self.manager.started();
+                self.again = true;
+            }
             Event::Answer(serial, answer) => {
                 if let Some(ticket) = self.tickets.remove(&serial) {
                     return self.answered(ticket, answer, table);
                 }
             }
         }
+        self.say_manager();
         Ok(After::Nothing)
     }
 
@@ -378,9 +397,35 @@ impl Session {
                 return Ok(After::Nothing);
             }
             (Ticket::Details(path), answer) => {
-                if let Some(details) = self.reads.detail(&path, answer) {
-                    table.details(&path, details);
+                if let Some(done) = self.reads.detail(&path, answer) {
+                    if let Some(direct) = done.direct {
+                        table.learn(&path, direct);
+                    }
+                    table.details(&path, done.details);
                 }
+                return Ok(After::Nothing);
+            }
+            (Ticket::Needs(path), answer) => {
+                if let Some(direct) = self.reads.needed(&path, answer) {
+                    table.learn(&path, direct);
+                }
+                return Ok(After::Nothing);
+            }
+            (Ticket::Triggers, answer) => {
+                self.reads.triggered();
+                if let Ok(Answer::Unit(half)) = answer {
+                    half.triggers.unwrap_or_default().iter().for_each(|name| table.triggered(name));
+                }
+                return Ok(After::Nothing);
+            }
+            (Ticket::Host, answer) => {
+                match answer {
+                    Ok(Answer::State(state)) => self.manager.state(state),
+                    Ok(Answer::Preparing(what, begun)) => self.manager.prepares(what, begun),
+                    // No logind, or systemd is not there for a moment, which a resync will find.
+                    _ => {}
+                }
+                self.say_manager();
                 return Ok(After::Nothing);
             }
             (Ticket::Aliases(asked), answer) => {
@@ -430,10 +475,7 @@ impl Session {
                 }
             }
             (Ticket::State, Ok(Answer::State(state))) => {
-                self.manager.starting = state == SystemState::Starting;
-                self.manager.stopping = state == SystemState::Stopping || self.shutdown_job;
-                // An answer means that systemd is not in the midst of a reload.
-                self.manager.reloading = false;
+                self.manager.state(state);
                 self.say_manager();
             }
             (Ticket::Count, Ok(Answer::Count(count))) => {
@@ -457,9 +499,8 @@ impl Session {
     }
 
     fn say_manager(&mut self) {
-        if self.said != Some(self.manager) {
-            self.said = Some(self.manager);
-            self.push(Observation::Manager(self.manager));
+        if let Some(seen) = self.manager.news() {
+            self.push(Observation::Manager(seen));
         }
     }
 
@@ -468,6 +509,7 @@ impl Session {
             && resync.owed == 0
             && self.reads.idle()
             && table.wanted.is_empty()
+            && table.needed.is_empty()
         {
             let round = Round { source: SourceKind::Units, total: resync.total };
             self.resync = None;
@@ -509,52 +551,20 @@ impl Session {
     /// takes its turn.
     fn front(&mut self, first: Vec<Observation>) {
         if self.gap {
-            let later = std::mem::replace(&mut self.out, first.into());
-            self.out.extend(later);
+            self.out.put_first(first);
         } else {
             self.out.extend(first);
         }
     }
 
     fn push(&mut self, seen: Observation) {
-        if self.out.len() < MOST_WAITING {
-            self.out.push_back(seen);
-        } else if !self.overflowed {
-            tracing::warn!(
-                waiting = self.out.len(),
-                "the driver is too far behind; units are read afresh when it has caught up"
-            );
-            self.overflowed = true;
-        }
+        self.out.push(seen);
     }
 
     fn collect(&mut self, table: &mut Table) {
         while let Some(seen) = table.out.pop_front() {
             self.push(Observation::Unit(Box::new(seen)));
         }
-    }
-
-    fn blocked(&self) -> bool {
-        self.full && !self.gap && !self.out.is_empty()
-    }
-
-    /// Hands on as much as the driver takes now.
-    fn hand_on(&mut self, context: &SourceContext) -> Result<(), ()> {
-        self.full = false;
-        while !self.gap
-            && let Some(first) = self.out.pop_front()
-        {
-            match context.out.try_send(first) {
-                Ok(()) => {}
-                Err(TrySendError::Full(first)) => {
-                    self.out.push_front(first);
-                    self.full = true;
-                    break;
-                }
-                Err(TrySendError::Closed(_)) => return Err(()),
-            }
-        }
-        Ok(())
     }
 }
 

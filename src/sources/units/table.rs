@@ -4,10 +4,13 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use super::graph::Graph;
 use super::watch::Watch;
 use crate::engine::observation::{ActiveState, Details, LoadState, ServiceSeen, UnitSeen};
 use crate::systemd::bus::{Row, ServiceHalf, UnitHalf, unit_name, unit_path};
 
+/// Timers, sockets and paths of which it is kept that they have been asked what they start.
+const MOST_TRIGGERS: usize = 4096;
 /// States of a unit that wait for their details; older ones go first when there are more.
 const MOST_HELD: usize = 64;
 
@@ -37,6 +40,13 @@ pub(super) struct Table {
     pub(super) out: VecDeque<UnitSeen>,
     /// Paths of units whose details are wanted now.
     pub(super) wanted: Vec<Arc<str>>,
+    graph: Graph,
+    /// Paths of units of which it is wanted now what they require.
+    pub(super) needed: Vec<Arc<str>>,
+    /// Timers, sockets and paths that have been asked what they start.
+    triggers: HashSet<Arc<str>>,
+    /// Paths of those that are to be asked.
+    pub(super) to_trigger: Vec<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -48,8 +58,10 @@ struct Tracked {
     kind: Kind,
     /// Its present is to be sent whatever it is.
     owed: bool,
-    details: Known,
-    /// Sent as soon as the details are there.
+    details: Known<Option<Details>>,
+    /// What it cannot do without; looked for when it is down.
+    needs: Known<Vec<Arc<str>>>,
+    /// Sent as soon as the details and the needs are there.
     held: VecDeque<UnitSeen>,
 }
 
@@ -61,10 +73,32 @@ enum Kind {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Known {
+enum Known<T> {
     No,
     Asked,
-    Yes(Option<Details>),
+    Yes(T),
+}
+
+impl<T> Known<T> {
+    /// What is known may no longer be so.
+    fn doubt(&mut self) {
+        if matches!(self, Self::Yes(_)) {
+            *self = Self::No;
+        }
+    }
+}
+
+impl Tracked {
+    /// `seen` with what is known besides.
+    fn explain(&self, mut seen: UnitSeen) -> UnitSeen {
+        if let Known::Yes(details) = &self.details {
+            seen.details.clone_from(details);
+        }
+        if let (Some(details), Known::Yes(needs)) = (&mut seen.details, &self.needs) {
+            details.requires.clone_from(needs);
+        }
+        seen
+    }
 }
 
 impl Table {
@@ -77,6 +111,10 @@ impl Table {
             missing: HashSet::new(),
             out: VecDeque::new(),
             wanted: Vec::new(),
+            graph: Graph::default(),
+            needed: Vec::new(),
+            triggers: HashSet::new(),
+            to_trigger: Vec::new(),
         };
         for name in table.watch.config.exact.clone() {
             table.track(unit_path(&name).into(), Arc::clone(&name), name, Kind::Exact);
@@ -134,11 +172,16 @@ impl Table {
         self.missing.clear();
         self.out.clear();
         self.wanted.clear();
+        self.graph.gap();
+        self.needed.clear();
+        self.triggers.clear();
+        self.to_trigger.clear();
         for unit in self.units.values_mut() {
             unit.sent = None;
             unit.owed = true;
             unit.held.clear();
             unit.details = Known::No;
+            unit.needs = Known::No;
         }
     }
 
@@ -146,7 +189,7 @@ impl Table {
     pub(super) fn release(&mut self) {
         for unit in self.units.values_mut() {
             for seen in std::mem::take(&mut unit.held) {
-                push(&mut self.out, &unit.names, seen);
+                push(&mut self.out, &unit.names, unit.explain(seen));
             }
         }
     }
@@ -154,18 +197,31 @@ impl Table {
     /// Unit files may have changed.
     pub(super) fn reloaded(&mut self) {
         for unit in self.units.values_mut() {
-            if matches!(unit.details, Known::Yes(_)) {
-                unit.details = Known::No;
-            }
+            unit.details.doubt();
+            unit.needs.doubt();
         }
+        self.graph.reloaded();
+        self.triggers.clear();
     }
 
     /// A timer, socket or path was seen to change. When systemd loads one, the service that it
-    /// starts becomes a triggered one without any signal of its own.
-    pub(super) fn trigger_seen(&mut self, path: &str) {
-        let stem = ["_2etimer", "_2esocket", "_2epath"].iter().find_map(|s| path.strip_suffix(s));
-        let Some(stem) = stem else { return };
-        if let Some(unit) = self.units.get_mut(format!("{stem}_2eservice").as_str())
+    /// starts becomes a triggered one without any signal of its own: the first time, it is asked
+    /// which service that is.
+    pub(super) fn trigger_seen(&mut self, path: &Arc<str>) {
+        if !["_2etimer", "_2esocket", "_2epath"].iter().any(|kind| path.ends_with(kind)) {
+            return;
+        }
+        if self.triggers.len() >= MOST_TRIGGERS {
+            self.triggers.clear();
+        }
+        if self.triggers.insert(Arc::clone(path)) {
+            self.to_trigger.push(Arc::clone(path));
+        }
+    }
+
+    /// A timer, socket or path starts the unit `name`.
+    pub(super) fn triggered(&mut self, name: &str) {
+        if let Some(unit) = self.units.get_mut(unit_path(name).as_str())
             && matches!(&unit.details, Known::Yes(Some(details)) if !details.triggered)
         {
             unit.details = Known::No;
@@ -184,6 +240,9 @@ impl Table {
     pub(super) fn unit_read(&mut self, path: &Arc<str>, half: &UnitHalf) {
         if let Some(unit) = self.units.get_mut(path) {
             half.apply(&mut unit.seen);
+        }
+        if half.requires.is_some() {
+            self.learn(path, half.requires.clone());
         }
     }
 
@@ -295,11 +354,46 @@ impl Table {
     /// The details of a unit, or that they cannot be had.
     pub(super) fn details(&mut self, path: &Arc<str>, details: Option<Details>) {
         let Some(unit) = self.units.get_mut(path) else { return };
-        unit.details = Known::Yes(details.clone());
-        let held = std::mem::take(&mut unit.held);
-        for mut seen in held {
-            seen.details.clone_from(&details);
-            push(&mut self.out, &unit.names, seen);
+        unit.details = Known::Yes(details);
+        self.flush(path);
+    }
+
+    /// What the unit at `path` requires (`None`: that cannot be had): those that waited for it get
+    /// on.
+    pub(super) fn learn(&mut self, path: &Arc<str>, direct: Option<Vec<Arc<str>>>) {
+        let Some(name) = unit_name(path) else { return };
+        for waiting in self.graph.learn(&name.into(), direct) {
+            let path: Arc<str> = unit_path(&waiting).into();
+            if self.units.get(&path).is_some_and(|unit| unit.needs == Known::Asked) {
+                self.find_needs(&path, &waiting);
+                self.flush(&path);
+            }
+        }
+    }
+
+    /// Finds out what the unit at `path` needs, as far as is known.
+    fn find_needs(&mut self, path: &Arc<str>, name: &Arc<str>) {
+        let mut to_read = Vec::new();
+        let needs = self.graph.needs(name, &mut to_read);
+        self.needed.extend(to_read.iter().map(|name| Arc::from(unit_path(name))));
+        let known = match needs {
+            // Each goes by the names that it was named with.
+            Some(needs) => Known::Yes(needs.iter().flat_map(|name| self.names_of(name)).collect()),
+            None => Known::Asked,
+        };
+        if let Some(unit) = self.units.get_mut(path) {
+            unit.needs = known;
+        }
+    }
+
+    /// Sends what was held when nothing is waited for any more.
+    fn flush(&mut self, path: &Arc<str>) {
+        let Some(unit) = self.units.get_mut(path) else { return };
+        if unit.details == Known::Asked || unit.needs == Known::Asked {
+            return;
+        }
+        for seen in std::mem::take(&mut unit.held) {
+            push(&mut self.out, &unit.names, unit.explain(seen));
         }
         self.forget_if_well(path);
     }
@@ -311,30 +405,27 @@ impl Table {
         if fresh || unit.owed {
             unit.owed = false;
             unit.sent = Some(unit.seen.clone());
-            let mut seen = unit.seen.clone();
-            match &unit.details {
-                Known::Yes(details) => {
-                    seen.details.clone_from(details);
-                    push(&mut self.out, &unit.names, seen);
+            let seen = unit.seen.clone();
+            // While something is on its way, all that follows waits behind what asked for it, so
+            // that the order stays.
+            let plain = plainly_active(&seen) || seen.load != LoadState::Loaded;
+            if plain && unit.held.is_empty() {
+                push(&mut self.out, &unit.names, unit.explain(seen));
+            } else {
+                let name = Arc::clone(&seen.name);
+                let look = unit.needs == Known::No && down(&seen, unit.kind);
+                if unit.details == Known::No && !plain {
+                    unit.details = Known::Asked;
+                    self.wanted.push(Arc::clone(path));
                 }
-                Known::No if plainly_active(&seen) || seen.load != LoadState::Loaded => {
-                    push(&mut self.out, &unit.names, seen);
+                if unit.held.len() == MOST_HELD {
+                    unit.held.pop_front();
                 }
-                // While details are on their way, all that follows waits behind what asked for
-                // them, so that the order stays.
-                Known::Asked if unit.held.is_empty() && plainly_active(&seen) => {
-                    push(&mut self.out, &unit.names, seen);
+                unit.held.push_back(seen);
+                if look {
+                    self.find_needs(path, &name);
                 }
-                _ => {
-                    if unit.details == Known::No {
-                        unit.details = Known::Asked;
-                        self.wanted.push(Arc::clone(path));
-                    }
-                    if unit.held.len() == MOST_HELD {
-                        unit.held.pop_front();
-                    }
-                    unit.held.push_back(seen);
-                }
+                self.flush(path);
             }
         }
         self.forget_if_well(path);
@@ -371,6 +462,7 @@ impl Table {
             kind,
             owed: true,
             details: Known::No,
+            needs: Known::No,
             held: VecDeque::new(),
         })
     }
@@ -423,6 +515,12 @@ fn push(out: &mut VecDeque<UnitSeen>, names: &[Arc<str>], mut seen: UnitSeen) {
 
 fn failing(active: ActiveState, sub: &str) -> bool {
     active == ActiveState::Failed || sub.contains("auto-restart")
+}
+
+/// What it needs may be why it is not up.
+fn down(seen: &UnitSeen, kind: Kind) -> bool {
+    let off = seen.active == ActiveState::Inactive && !seen.job && kind == Kind::Exact;
+    failing(seen.active, &seen.sub) || off
 }
 
 fn bad(seen: &UnitSeen) -> bool {

@@ -35,8 +35,21 @@ fn change(table: &mut Table, name: &str, active: ActiveState, sub: &str, result:
 }
 
 fn details(table: &mut Table, name: &str) {
+    needs(table, name, &[]);
+    only_details(table, name);
+}
+
+/// Answers what `name` itself requires, where that is asked.
+fn needs(table: &mut Table, name: &str, direct: &[&str]) {
+    if let Some(at) = table.needed.iter().position(|needed| *needed == path(name)) {
+        table.needed.remove(at);
+        table.learn(&path(name), Some(direct.iter().map(|n| Arc::from(*n)).collect()));
+    }
+}
+
+fn only_details(table: &mut Table, name: &str) {
     assert_eq!(std::mem::take(&mut table.wanted), [path(name)]);
-    let details = Details { restart: "no".into(), kind: "simple".into(), triggered: false };
+    let details = Details { restart: "no".into(), kind: "simple".into(), ..Details::default() };
     table.details(&path(name), Some(details));
 }
 
@@ -95,9 +108,14 @@ fn a_failure_is_sent_at_once_when_the_details_were_prefetched() {
     assert!(table.prefetching(&path("a.service")));
     table.details(&path("a.service"), None);
     table.out.clear();
+    assert!(table.needed.is_empty(), "what a unit needs is looked for when it is down");
     change(&mut table, "a.service", ActiveState::Failed, "failed", "signal");
+    assert!(sent(&mut table).is_empty());
+    needs(&mut table, "a.service", &[]);
     assert_eq!(sent(&mut table), [one("a.service", "failed", "signal")]);
-    assert!(table.wanted.is_empty());
+    change(&mut table, "a.service", ActiveState::Failed, "failed", "exit-code");
+    assert_eq!(sent(&mut table), [one("a.service", "failed", "exit-code")]);
+    assert!(table.wanted.is_empty() && table.needed.is_empty());
 }
 
 #[test]
@@ -214,4 +232,73 @@ fn what_is_kept_from_before_is_sent_once_whatever_it_is() {
     table.report(&path("old.service"));
     assert_eq!(sent(&mut table), [one("old.service", "active", "")]);
     assert!(table.units.is_empty());
+}
+
+#[test]
+fn a_failure_tells_what_the_unit_needs_through_others() {
+    let mut table = table(&["app.service", "alias.service"], &[]);
+    table.alias_of(&"db.service".into(), &"alias.service".into());
+    change(&mut table, "app.service", ActiveState::Failed, "failed", "exit-code");
+    needs(&mut table, "app.service", &["pool.service", "dev-sdb.device"]);
+    only_details(&mut table, "app.service");
+    change(&mut table, "app.service", ActiveState::Active, "running", "success");
+    assert!(table.out.is_empty(), "the order stays");
+    assert_eq!(table.needed, [path("pool.service")]);
+    needs(&mut table, "pool.service", &["db.service", "app.service"]);
+    needs(&mut table, "db.service", &["data.mount"]);
+    table.learn(&path("data.mount"), None);
+    let requires = |seen: &UnitSeen| seen.details.as_ref().unwrap().requires.join(" ");
+    let all: Vec<_> = table.out.drain(..).map(|s| (s.active.as_str(), requires(&s))).collect();
+    let want = "dev-sdb.device pool.service alias.service data.mount";
+    assert_eq!(all, [("failed", want.to_owned()), ("active", want.to_owned())]);
+
+    // Others know what was read for this one.
+    table.needed.clear();
+    change(&mut table, "pool.service", ActiveState::Failed, "failed", "signal");
+    only_details(&mut table, "pool.service");
+    assert_eq!(requires(&table.out[0]), "app.service alias.service data.mount dev-sdb.device");
+    assert!(table.needed.is_empty());
+    table.out.clear();
+
+    table.reloaded();
+    change(&mut table, "app.service", ActiveState::Failed, "failed", "exit-code");
+    assert_eq!(table.needed, [path("app.service")], "it is asked anew");
+}
+
+#[test]
+fn a_unit_that_is_stopped_tells_what_it_needs_only_where_it_was_named() {
+    let mut table = table(&["app.service"], &["w@*.service"]);
+    for name in ["app.service", "w@1.service"] {
+        change(&mut table, name, ActiveState::Active, "running", "success");
+        change(&mut table, name, ActiveState::Inactive, "dead", "success");
+    }
+    assert_eq!(table.needed, [path("app.service")]);
+}
+
+#[test]
+fn what_a_full_reading_says_need_not_be_asked() {
+    let mut table = table(&["app.service"], &[]);
+    let down = row("app.service", ActiveState::Failed, "failed");
+    assert_eq!(table.row(&down, Some(&"app.service".into())), Todo::Read);
+    let requires = Some(vec!["srv.mount".into()]);
+    table.unit_read(&path("app.service"), &UnitHalf { requires, ..UnitHalf::default() });
+    table.report(&path("app.service"));
+    assert_eq!(table.needed, [path("srv.mount")]);
+}
+
+#[test]
+fn a_timer_is_asked_once_what_it_starts() {
+    let mut table = table(&["job.service"], &[]);
+    change(&mut table, "job.service", ActiveState::Inactive, "dead", "success");
+    details(&mut table, "job.service");
+    for name in ["other.timer", "other.timer", "job.service"] {
+        table.trigger_seen(&path(name));
+    }
+    assert_eq!(table.to_trigger, [path("other.timer")]);
+    table.triggered("job.service");
+    change(&mut table, "job.service", ActiveState::Failed, "failed", "exit-code");
+    assert_eq!(table.wanted, [path("job.service")], "the details are read anew");
+    table.reloaded();
+    table.trigger_seen(&path("other.timer"));
+    assert_eq!(table.to_trigger.len(), 2);
 }

@@ -280,6 +280,10 @@ fn job_removed(
     let message = message
         .ok_or_else(|| BusError::Lost("the bus closed it".into()))?
         .map_err(|e| BusError::of_call("JobRemoved", &e))?;
+    // One sent to this connection alone is not systemd's.
+    if message.header().destination().is_some() {
+        return Ok(None);
+    }
     let body = message.body();
     let parsed = body.deserialize::<(u32, OwnedObjectPath, String, String)>();
     Ok(parsed.ok().map(|(_, path, _, result)| (path, result)))

@@ -52,6 +52,10 @@ pub struct UnitHalf {
     pub condition_result: Option<bool>,
     pub condition_checked: Option<bool>,
     pub triggered: Option<bool>,
+    /// What the unit starts, as a timer, socket or path.
+    pub triggers: Option<Vec<Arc<str>>>,
+    /// What it cannot do without; complete in the answer to a `GetAll`, and in no signal.
+    pub requires: Option<Vec<Arc<str>>>,
 }
 
 /// What one message says of the Service interface; `None` is "not in it".
@@ -107,7 +111,14 @@ impl UnitHalf {
             }
             ("ConditionResult", Small::Bool(met)) => self.condition_result = Some(*met),
             ("ConditionTimestamp", Small::U64(us)) => self.condition_checked = Some(*us != 0),
-            ("TriggeredBy", Small::Many(n)) => self.triggered = Some(*n > 0),
+            ("TriggeredBy", Small::Names(names)) => self.triggered = Some(!names.is_empty()),
+            ("Triggers", Small::Names(names)) => {
+                self.triggers = Some(names.iter().map(|name| words.get(name)).collect());
+            }
+            ("Requires" | "Requisite" | "BindsTo" | "PartOf", Small::Names(names)) => {
+                let all = self.requires.get_or_insert_default();
+                all.extend(names.iter().filter(|n| !is_common(n)).map(|n| words.get(n)));
+            }
             _ => {}
         }
     }
@@ -124,6 +135,10 @@ impl UnitHalf {
                 | "ConditionResult"
                 | "ConditionTimestamp"
                 | "TriggeredBy"
+                | "Requires"
+                | "Requisite"
+                | "BindsTo"
+                | "PartOf"
         )
     }
 }
@@ -175,12 +190,20 @@ impl ServiceHalf {
     }
 }
 
+/// What nearly every unit requires, or what only groups units: it explains no failure.
+fn is_common(name: &str) -> bool {
+    name.ends_with(".slice") || name.ends_with(".target") || name == "-.mount"
+}
+
 /// Details, when both halves of a full reading (or the Unit half of what is no service) have them.
 pub(crate) fn details(unit: &UnitHalf, service: Option<&ServiceHalf>) -> Option<Details> {
     let triggered = unit.triggered?;
+    let requires = unit.requires.clone().unwrap_or_default();
     Some(match service {
-        None => Details { triggered, ..Details::default() },
-        Some(s) => Details { restart: s.restart.clone()?, kind: s.kind.clone()?, triggered },
+        None => Details { triggered, requires, ..Details::default() },
+        Some(s) => {
+            Details { restart: s.restart.clone()?, kind: s.kind.clone()?, triggered, requires }
+        }
     })
 }
 
@@ -251,6 +274,14 @@ pub(crate) fn one_property(
 pub(crate) fn text_property(body: &Body) -> Option<String> {
     match body.data().deserialize::<Small<'_>>() {
         Ok((Small::Text(text), _)) => Some(text.to_owned()),
+        _ => None,
+    }
+}
+
+/// A boolean property by itself.
+pub(crate) fn flag_property(body: &Body) -> Option<bool> {
+    match body.data().deserialize::<Small<'_>>() {
+        Ok((Small::Bool(flag), _)) => Some(flag),
         _ => None,
     }
 }
@@ -377,8 +408,8 @@ enum Small<'a> {
     U64(u64),
     Bool(bool),
     Bytes(&'a [u8]),
-    /// An array, of which only the length matters.
-    Many(usize),
+    /// Names of units.
+    Names(Vec<&'a str>),
     Other,
 }
 
@@ -407,7 +438,7 @@ impl<'de> Deserialize<'de> for Small<'de> {
                     "ay" => Small::Bytes(next(&mut seq)?),
                     // A job: its number and its path.
                     "(uo)" => Small::U32(next::<(u32, IgnoredAny), A>(&mut seq)?.0),
-                    "as" => Small::Many(next::<Vec<IgnoredAny>, A>(&mut seq)?.len()),
+                    "as" => Small::Names(next(&mut seq)?),
                     _ => {
                         next::<IgnoredAny, A>(&mut seq)?;
                         Small::Other

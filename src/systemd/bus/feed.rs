@@ -2,6 +2,9 @@
 //! connection. Because systemd sends both on one connection, an answer stands between exactly those
 //! signals that came before it and after it; nothing read can be older than what is already known.
 //!
+//! logind's word that the host is about to go down or to sleep comes over the same connection. Where
+//! there is no logind, nothing comes of it.
+//!
 //! The owner must poll [`Feed::next`] all the time: an unread stream holds the connection up.
 
 use std::collections::HashMap;
@@ -9,14 +12,14 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use serde::Serialize;
-use zbus::message::{Message, Type};
+use zbus::message::{Flags, Message, Type};
 use zbus::{Connection, DynamicType, MessageStream};
 
 use super::client::next;
 use super::decode::{self, Half, Row, ServiceHalf, UnitHalf, Words};
 use super::{
-    BusAddress, BusError, CALL_LIMIT, MANAGER, MANAGER_PATH, PROPERTIES, SERVICE, SYSTEMD,
-    SystemState, UNIT, dial,
+    BusAddress, BusError, CALL_LIMIT, LOGIND, LOGIND_MANAGER, LOGIND_PATH, MANAGER, MANAGER_PATH,
+    PROPERTIES, SERVICE, SYSTEMD, SystemState, UNIT, dial,
 };
 
 /// What systemd is asked.
@@ -41,6 +44,18 @@ pub enum Ask {
     State,
     /// `NNames`.
     Count,
+    /// Whether the host is about to do this, as logind knows it. Starts no logind; where there is
+    /// none, the answer is an error.
+    Preparing(Prepare),
+}
+
+/// What logind announces before it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prepare {
+    /// To go down: power off, reboot, halt, kexec.
+    Shutdown,
+    /// To sleep: suspend, hibernate.
+    Sleep,
 }
 
 /// What systemd answered.
@@ -58,6 +73,8 @@ pub enum Answer {
     State(SystemState),
     /// To [`Ask::Count`].
     Count(Option<u32>),
+    /// To [`Ask::Preparing`].
+    Preparing(Prepare, bool),
 }
 
 /// One thing that systemd said.
@@ -90,6 +107,10 @@ pub enum Event {
     StartupFinished,
     /// The bus name of systemd has a new owner (`true`) or none.
     Owner(bool),
+    /// logind says that the host is about to do this (`true`), or that it is over or was called off.
+    Preparing(Prepare, bool),
+    /// logind has come (`true`) or gone.
+    Logind(bool),
     /// An answer to [`Feed::ask`], by its ticket.
     Answer(u32, Result<Answer, BusError>),
 }
@@ -151,12 +172,12 @@ impl Feed {
 
     /// Whether systemd owes an answer.
     pub fn waits(&self) -> bool {
-        !self.asked.is_empty()
+        self.asked.values().any(of_systemd)
     }
 
     /// What systemd owes an answer to, for the text of a time-out.
     pub fn waits_for(&self) -> &'static str {
-        self.asked.values().next().map_or("anything", name)
+        self.asked.values().find(|ask| of_systemd(ask)).map_or("anything", name)
     }
 
     /// The next thing systemd says. Cancel safe.
@@ -194,6 +215,11 @@ impl Feed {
 
     fn signal(&mut self, message: &Message) -> Option<Event> {
         let header = message.header();
+        // What is sent to this connection alone passed by the match rules, and with them by the
+        // only check of the sender: anybody on the bus may send such.
+        if header.destination().is_some() {
+            return None;
+        }
         let body = message.body();
         let path = || -> Option<Arc<str>> { Some(header.path()?.as_str().into()) };
         match (header.interface()?.as_str(), header.member()?.as_str()) {
@@ -225,7 +251,17 @@ impl Feed {
             }
             (BUS, "NameOwnerChanged") => {
                 let (name, _, new): (&str, &str, &str) = body.deserialize().ok()?;
-                (name == SYSTEMD).then_some(Event::Owner(!new.is_empty()))
+                match name {
+                    SYSTEMD => Some(Event::Owner(!new.is_empty())),
+                    LOGIND => Some(Event::Logind(!new.is_empty())),
+                    _ => None,
+                }
+            }
+            (LOGIND_MANAGER, "PrepareForShutdown") => {
+                Some(Event::Preparing(Prepare::Shutdown, body.deserialize().ok()?))
+            }
+            (LOGIND_MANAGER, "PrepareForSleep") => {
+                Some(Event::Preparing(Prepare::Sleep, body.deserialize().ok()?))
             }
             _ => None,
         }
@@ -253,6 +289,10 @@ impl Feed {
                 return Ok(Answer::State(SystemState::from_systemd(&word)));
             }
             Ask::Count => return Ok(Answer::Count(decode::number_property(&body))),
+            Ask::Preparing(what) => {
+                let begun = decode::flag_property(&body).unwrap_or_default();
+                return Ok(Answer::Preparing(*what, begun));
+            }
             Ask::AllOfService(_) => decode::all_properties(&body, SERVICE, words).map(half),
             Ask::AllOfUnit(_) => decode::all_properties(&body, UNIT, words).map(half),
             Ask::ServiceProperty(_, property) => {
@@ -270,6 +310,11 @@ const BUS: &str = "org.freedesktop.DBus";
 /// What every way of going down (reboot, poweroff, halt, kexec, exit) queues.
 const SHUTDOWN: &str = "shutdown.target";
 
+/// Asked of systemd, without whose answers there is no point in going on.
+fn of_systemd(ask: &Ask) -> bool {
+    !matches!(ask, Ask::Preparing(_))
+}
+
 /// An interface that keepwell does not read cannot be answered to what it asks.
 fn half(half: Half) -> Answer {
     match half {
@@ -281,6 +326,8 @@ fn half(half: Half) -> Answer {
 
 async fn add_matches(connection: &Connection) -> Result<(), BusError> {
     let manager = format!("type='signal',sender='{SYSTEMD}',interface='{MANAGER}'");
+    let logind = format!("type='signal',sender='{LOGIND}',interface='{LOGIND_MANAGER}'");
+    let owner = format!("type='signal',sender='{BUS}',interface='{BUS}',member='NameOwnerChanged'");
     let rules = [
         format!(
             "type='signal',sender='{SYSTEMD}',interface='{PROPERTIES}',\
@@ -291,10 +338,10 @@ async fn add_matches(connection: &Connection) -> Result<(), BusError> {
         format!("{manager},member='StartupFinished'"),
         format!("{manager},member='JobNew',arg2='{SHUTDOWN}'"),
         format!("{manager},member='JobRemoved',arg2='{SHUTDOWN}'"),
-        format!(
-            "type='signal',sender='{BUS}',interface='{BUS}',member='NameOwnerChanged',\
-             arg0='{SYSTEMD}'"
-        ),
+        format!("{logind},member='PrepareForShutdown'"),
+        format!("{logind},member='PrepareForSleep'"),
+        format!("{owner},arg0='{SYSTEMD}'"),
+        format!("{owner},arg0='{LOGIND}'"),
     ];
     for rule in &rules {
         let body = (rule.as_str(),);
@@ -321,7 +368,11 @@ fn name(ask: &Ask) -> &'static str {
         Ask::Names(_) => "ListUnitsByNames",
         Ask::Patterns(..) => "ListUnitsByPatterns",
         Ask::AllOfService(_) | Ask::AllOfUnit(_) => "GetAll",
-        Ask::ServiceProperty(..) | Ask::UnitProperty(..) | Ask::State | Ask::Count => "Get",
+        Ask::ServiceProperty(..)
+        | Ask::UnitProperty(..)
+        | Ask::State
+        | Ask::Count
+        | Ask::Preparing(_) => "Get",
     }
 }
 
@@ -349,5 +400,16 @@ fn message(ask: &Ask) -> zbus::Result<Message> {
         Ask::UnitProperty(path, property) => call(path, PROPERTIES, name(ask), &(UNIT, property)),
         Ask::State => call(MANAGER_PATH, PROPERTIES, name(ask), &(MANAGER, "SystemState")),
         Ask::Count => call(MANAGER_PATH, PROPERTIES, name(ask), &(MANAGER, "NNames")),
+        Ask::Preparing(what) => {
+            let property = match what {
+                Prepare::Shutdown => "PreparingForShutdown",
+                Prepare::Sleep => "PreparingForSleep",
+            };
+            Message::method_call(LOGIND_PATH, name(ask))
+                .destination(LOGIND)
+                .interface(PROPERTIES)
+                .with_flags(Flags::NO_AUTO_START)
+                .build(&(LOGIND_MANAGER, property))
+        }
     }
 }

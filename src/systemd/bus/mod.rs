@@ -22,7 +22,7 @@ mod path;
 pub use client::{Bus, SystemState};
 pub use decode::{Row, ServiceHalf, UnitHalf, Words};
 pub use error::BusError;
-pub use feed::{Answer, Ask, Event, Feed};
+pub use feed::{Answer, Ask, Event, Feed, Prepare};
 pub use path::{unit_name, unit_path};
 
 /// The bus name of the service manager.
@@ -31,6 +31,10 @@ pub(crate) const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 pub(crate) const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 pub(crate) const UNIT: &str = "org.freedesktop.systemd1.Unit";
 pub(crate) const SERVICE: &str = "org.freedesktop.systemd1.Service";
+/// The bus name of logind, which is not on every host.
+pub(crate) const LOGIND: &str = "org.freedesktop.login1";
+pub(crate) const LOGIND_PATH: &str = "/org/freedesktop/login1";
+pub(crate) const LOGIND_MANAGER: &str = "org.freedesktop.login1.Manager";
 pub(crate) const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 
 /// How long one call may take. A daemon-reload with 1200 units holds calls up for 3 s.
