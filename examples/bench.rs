@@ -2,7 +2,7 @@
 //! and monit (a peer), and writes Markdown to standard output. Progress goes to standard error.
 //!
 //! ```text
-//! bench [latency] [footprint] [http] [size] [--window SECONDS] [--kills N] [--units N,N,...]
+//! bench [latency] [storm] [footprint] [http] [size] [--window SECONDS] [--kills N] [--units N,N,...]
 //!       [--only NAME,NAME]   contestants of footprint: floor, keepwell, monit-pid, monit-systemctl
 //! ```
 //!
@@ -18,6 +18,8 @@ mod http;
 mod latency;
 #[path = "bench/report.rs"]
 mod report;
+#[path = "bench/storm.rs"]
+mod storm;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -52,7 +54,9 @@ impl Settings {
             let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
             let number = |text: String| text.parse().map_err(|e| format!("{text}: {e}"));
             match argument.as_str() {
-                "latency" | "footprint" | "http" | "size" => settings.sections.push(argument),
+                "latency" | "footprint" | "http" | "size" | "storm" => {
+                    settings.sections.push(argument)
+                }
                 "--window" => settings.window = number(value()?)? as u64,
                 "--kills" => settings.kills = number(value()?)?,
                 "--units" => {
@@ -66,7 +70,7 @@ impl Settings {
         }
         if settings.sections.is_empty() {
             settings.sections =
-                ["size", "latency", "http", "footprint"].map(str::to_owned).to_vec();
+                ["size", "latency", "storm", "http", "footprint"].map(str::to_owned).to_vec();
         }
         Ok(settings)
     }
@@ -92,6 +96,7 @@ fn main() -> ExitCode {
             "size" => report::size(),
             "latency" => latency::measure(&settings),
             "http" => http::measure(),
+            "storm" => storm::measure(&settings),
             _ => footprint::measure(&settings),
         };
         if let Err(e) = done {

@@ -44,6 +44,11 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Reboot),
         2 => Just(Op::Resync),
         1 => (-100_000i32..100_000).prop_map(Op::ClockJump),
+        3 => (0..3usize, any::<bool>()).prop_map(|(c, up)| Op::Receiver(c, up)),
+        1 => any::<bool>().prop_map(Op::Sleep),
+        1 => any::<bool>().prop_map(Op::Packages),
+        1 => (0u32..2_000).prop_map(Op::Acknowledge),
+        1 => (0..World::UNITS, 0u32..2_000).prop_map(|(u, s)| Op::Silence(u, s)),
     ]
 }
 

@@ -11,7 +11,7 @@ use keepwell::actions::Restarter;
 use keepwell::engine::Observation;
 use keepwell::engine::event::RestartResult;
 use keepwell::engine::observation::{
-    Invocation, Life, LifeWhat, Part, PartSeen, PartState, Round, SourceKind,
+    Invocation, Life, LifeWhat, ManagerSeen, Part, PartSeen, PartState, Round, SourceKind,
 };
 use keepwell::engine::time::Wall;
 use keepwell::engine::words::Reason;
@@ -39,6 +39,12 @@ enum Fault {
     UnitMasked,
     /// The host is going down.
     Stopping,
+    /// The host boots.
+    Booting,
+    /// The host sleeps.
+    Asleep,
+    /// logind does not answer.
+    LogindHangs,
 }
 
 #[derive(Debug, DBusError)]
@@ -70,7 +76,12 @@ impl Manager {
 
     #[zbus(property)]
     fn system_state(&self) -> String {
-        if matches!(self.fault, Fault::Stopping) { "stopping" } else { "running" }.into()
+        match self.fault {
+            Fault::Stopping => "stopping",
+            Fault::Booting => "starting",
+            _ => "running",
+        }
+        .into()
     }
 
     #[zbus(property, name = "NNames")]
@@ -107,7 +118,7 @@ impl Manager {
             Fault::PolkitDenies => Err(Refusal::AccessDenied("Permission denied".into())),
             Fault::NoPolkitRule => Err(Refusal::AuthorizationRequired("Interactive.".into())),
             Fault::NoEnd => Ok(job(1)),
-            Fault::None | Fault::Stopping | Fault::Job(_) => {
+            _ => {
                 let result = if let Fault::Job(result) = self.fault { result } else { "done" };
                 // Far more jobs of others than a stream holds come first, and all of them before
                 // the answer: the worst order there can be.
@@ -119,6 +130,17 @@ impl Manager {
             }
         }
     }
+
+    #[zbus(signal)]
+    async fn startup_finished(
+        emitter: &SignalEmitter<'_>,
+        firmware: u64,
+        loader: u64,
+        kernel: u64,
+        initrd: u64,
+        userspace: u64,
+        total: u64,
+    ) -> zbus::Result<()>;
 
     #[zbus(signal)]
     async fn job_removed(
@@ -134,10 +156,65 @@ fn job(id: u32) -> OwnedObjectPath {
     OwnedObjectPath::try_from(format!("/org/freedesktop/systemd1/job/{id}")).unwrap()
 }
 
-struct Unit;
+struct Logind {
+    fault: Fault,
+}
+
+#[interface(name = "org.freedesktop.login1.Manager")]
+impl Logind {
+    #[zbus(property)]
+    async fn preparing_for_shutdown(&self) -> bool {
+        if matches!(self.fault, Fault::LogindHangs) {
+            std::future::pending::<()>().await;
+        }
+        false
+    }
+
+    #[zbus(property)]
+    fn preparing_for_sleep(&self) -> bool {
+        matches!(self.fault, Fault::Asleep)
+    }
+
+    #[zbus(signal)]
+    async fn prepare_for_shutdown(emitter: &SignalEmitter<'_>, start: bool) -> zbus::Result<()>;
+
+    #[zbus(signal)]
+    async fn prepare_for_sleep(emitter: &SignalEmitter<'_>, start: bool) -> zbus::Result<()>;
+}
+
+/// A unit that requires others, and says when it is read.
+struct Unit {
+    name: &'static str,
+    reads: Calls,
+}
 
 #[interface(name = "org.freedesktop.systemd1.Unit")]
 impl Unit {
+    #[zbus(property)]
+    fn requires(&self) -> Vec<&str> {
+        self.reads.lock().unwrap().push(self.name.to_owned());
+        match self.name {
+            "a.service" => vec!["system.slice", "sysinit.target", "b.service", "-.mount"],
+            "b.service" => vec!["system.slice", "sysinit.target"],
+            _ => vec![],
+        }
+    }
+
+    #[zbus(property)]
+    fn requisite(&self) -> Vec<&str> {
+        if self.name == "a.service" { vec!["a.socket"] } else { vec![] }
+    }
+
+    #[zbus(property)]
+    fn binds_to(&self) -> Vec<&str> {
+        if self.name == "b.service" { vec!["db.service", "a.service"] } else { vec![] }
+    }
+
+    #[zbus(property)]
+    fn part_of(&self) -> Vec<&str> {
+        if self.name == "a.service" { vec!["b.service", "graphical.target"] } else { vec![] }
+    }
+
     #[zbus(property)]
     fn load_state(&self) -> &str {
         "loaded"
@@ -189,35 +266,50 @@ impl Service {
     }
 }
 
-/// The address of a fake systemd with one failed unit, `a.service`, and the calls made to it.
-fn fake(fault: Fault) -> (BusAddress, Calls) {
-    let calls = Calls::default();
-    let log = Arc::clone(&calls);
-    let dialler = Dialler::new(move || {
-        let log = Arc::clone(&log);
-        Box::pin(async move {
-            let (ours, theirs) = UnixStream::pair()?;
-            let path = unit_path("a.service");
-            let manager = Manager { fault, calls: log };
-            let server = connection::Builder::unix_stream(theirs)
-                .server(Guid::generate())
-                .p2p()
-                .serve_at("/org/freedesktop/systemd1", manager)
-                .serve_at(path.as_str(), Unit)
-                .serve_at(path.as_str(), Service)
-                .build();
-            let client = connection::Builder::unix_stream(ours).p2p().build();
-            let (server, client) = tokio::try_join!(server, client)?;
-            // The fake lives as long as the test.
-            std::mem::forget(server);
-            Ok(client)
-        })
-    });
-    (BusAddress::Dialled(dialler), calls)
+/// A fake systemd with one failed unit, `a.service`.
+struct Fake {
+    address: BusAddress,
+    /// What it was told to do.
+    calls: Calls,
+    /// Units of which it was asked what they require.
+    reads: Calls,
+    /// Its ends of the connections, to send signals over.
+    ends: Arc<Mutex<Vec<zbus::Connection>>>,
+}
+
+impl Fake {
+    fn new(fault: Fault) -> Self {
+        let (calls, reads) = (Calls::default(), Calls::default());
+        let ends = Arc::new(Mutex::new(Vec::new()));
+        let all = (Arc::clone(&calls), Arc::clone(&reads), Arc::clone(&ends));
+        let dialler = Dialler::new(move || {
+            let (calls, reads, ends) = all.clone();
+            Box::pin(async move {
+                let (ours, theirs) = UnixStream::pair()?;
+                let path = unit_path("a.service");
+                let unit = |name| Unit { name, reads: Arc::clone(&reads) };
+                let server = connection::Builder::unix_stream(theirs)
+                    .server(Guid::generate())
+                    .p2p()
+                    .serve_at("/org/freedesktop/systemd1", Manager { fault, calls })
+                    .serve_at("/org/freedesktop/login1", Logind { fault })
+                    .serve_at(path.as_str(), unit("a.service"))
+                    .serve_at(path.as_str(), Service)
+                    .serve_at(unit_path("b.service"), unit("b.service"))
+                    .serve_at(unit_path("db.service"), unit("db.service"))
+                    .build();
+                let client = connection::Builder::unix_stream(ours).p2p().build();
+                let (server, client) = tokio::try_join!(server, client)?;
+                ends.lock().unwrap().push(server);
+                Ok(client)
+            })
+        });
+        Self { address: BusAddress::Dialled(dialler), calls, reads, ends }
+    }
 }
 
 async fn restart(fault: Fault) -> (RestartResult, Vec<String>) {
-    let (address, calls) = fake(fault);
+    let Fake { address, calls, ends: _ends, .. } = Fake::new(fault);
     let limit = Duration::from_millis(300);
     let restarter = Restarter::with_limits(address, limit, limit);
     let result = restarter.restart("a.service", None, false).await;
@@ -230,12 +322,12 @@ async fn a_restart_is_judged_by_its_job() {
     let (result, calls) = restart(Fault::None).await;
     assert_eq!(result, RestartResult::Done);
     assert_eq!(calls, ["ResetFailedUnit a.service", "RestartUnit a.service replace"]);
-    assert_eq!(restart(Fault::Job("failed")).await.0, RestartResult::Failed("failed".into()));
+    assert_eq!(restart(Fault::Job("failed")).await.0, RestartResult::JobFailed("failed".into()));
     assert_eq!(
         restart(Fault::Job("dependency")).await.0,
-        RestartResult::Failed("dependency".into())
+        RestartResult::JobFailed("dependency".into())
     );
-    assert_eq!(restart(Fault::NoEnd).await.0, RestartResult::Failed("timeout".into()));
+    assert_eq!(restart(Fault::NoEnd).await.0, RestartResult::JobFailed("timeout".into()));
 }
 
 #[tokio::test]
@@ -272,7 +364,7 @@ async fn nothing_is_restarted_while_the_host_goes_down() {
 
 #[tokio::test]
 async fn several_restarts_run_side_by_side() {
-    let (address, calls) = fake(Fault::None);
+    let Fake { address, calls, ends: _ends, .. } = Fake::new(Fault::None);
     let restarter = Restarter::new(address);
     let one = || restarter.restart("a.service", None, false);
     let results = tokio::join!(one(), one(), one());
@@ -324,7 +416,7 @@ async fn once(mut source: UnitsSource) -> Vec<Observation> {
 
 #[tokio::test]
 async fn the_journals_story_comes_before_the_present() {
-    let (address, _) = fake(Fault::None);
+    let Fake { address, ends: _ends, .. } = Fake::new(Fault::None);
     let life = |what| Life {
         boot_id: "boot".into(),
         unit: "a.service".into(),
@@ -357,7 +449,7 @@ async fn the_journals_story_comes_before_the_present() {
 
 #[tokio::test]
 async fn a_journal_that_fails_holds_nothing_up() {
-    let (address, _) = fake(Fault::None);
+    let Fake { address, ends: _ends, .. } = Fake::new(Fault::None);
     let reader: LifeReader =
         Box::new(|| Box::pin(async { Err("no permission to read the journal".to_owned()) }));
     let watch = UnitsWatch { exact: vec!["a.service".into()], ..UnitsWatch::default() };
@@ -366,4 +458,109 @@ async fn a_journal_that_fails_holds_nothing_up() {
     assert_eq!(seen[1], Observation::Part(PartSeen { part: Part::Journal, state }));
     assert!(matches!(&seen[3], Observation::Unit(unit) if &*unit.name == "a.service"));
     assert!(matches!(seen.last(), Some(Observation::Round(_))));
+}
+
+#[tokio::test]
+async fn a_failure_says_what_the_unit_needs_and_reads_each_once() {
+    let Fake { address, reads, ends: _ends, .. } = Fake::new(Fault::None);
+    let watch = UnitsWatch { exact: vec!["a.service".into()], ..UnitsWatch::default() };
+    let seen = once(UnitsSource::new(address, watch, None)).await;
+    let requires = seen.iter().find_map(|seen| match seen {
+        Observation::Unit(unit) => Some(unit.details.as_ref().unwrap().requires.join(" ")),
+        _ => None,
+    });
+    assert_eq!(requires.unwrap(), "a.socket b.service db.service");
+    let mut reads = reads.lock().unwrap().clone();
+    reads.sort();
+    assert_eq!(reads, ["a.service", "b.service", "db.service"]);
+}
+
+/// The source at work on the fake, and what is said of the host.
+async fn host(
+    fault: Fault,
+    test: impl AsyncFnOnce(&zbus::Connection, &mut mpsc::Receiver<Observation>),
+) {
+    let Fake { address, ends, .. } = Fake::new(fault);
+    let (out, mut from) = mpsc::channel(64);
+    let stop = CancellationToken::new();
+    let context =
+        SourceContext { out, stop: stop.clone(), resync: Arc::new(Notify::new()), once: false };
+    let mut source = UnitsSource::new(address, UnitsWatch::default(), None);
+    let drive = async {
+        while !matches!(from.recv().await, Some(Observation::Part(_))) {}
+        let server = ends.lock().unwrap()[0].clone();
+        test(&server, &mut from).await;
+        stop.cancel();
+    };
+    let (ran, ()) = tokio::join!(source.run(context), drive);
+    ran.unwrap();
+}
+
+async fn manager(from: &mut mpsc::Receiver<Observation>) -> ManagerSeen {
+    let limit = Duration::from_secs(20);
+    let next = async {
+        loop {
+            if let Observation::Manager(seen) = from.recv().await.unwrap() {
+                return seen;
+            }
+        }
+    };
+    tokio::time::timeout(limit, next).await.expect("nothing more is said of the host")
+}
+
+const WELL: ManagerSeen =
+    ManagerSeen { reloading: false, stopping: false, starting: false, sleeping: false };
+
+#[tokio::test]
+async fn logind_says_that_the_host_sleeps_or_stops() {
+    host(Fault::Asleep, async |server, from| {
+        assert_eq!(manager(from).await, WELL);
+        let asleep = ManagerSeen { sleeping: true, ..WELL };
+        assert_eq!(manager(from).await, asleep, "it was so before");
+        let logind = SignalEmitter::new(server, "/org/freedesktop/login1").unwrap();
+        Logind::prepare_for_sleep(&logind, false).await.unwrap();
+        assert_eq!(manager(from).await, WELL);
+        for stopping in [true, false] {
+            Logind::prepare_for_shutdown(&logind, stopping).await.unwrap();
+            assert_eq!(manager(from).await, ManagerSeen { stopping, ..WELL });
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_logind_that_hangs_holds_nothing_up() {
+    host(Fault::LogindHangs, async |server, from| {
+        assert_eq!(manager(from).await, WELL);
+        let logind = SignalEmitter::new(server, "/org/freedesktop/login1").unwrap();
+        Logind::prepare_for_shutdown(&logind, true).await.unwrap();
+        assert_eq!(manager(from).await, ManagerSeen { stopping: true, ..WELL });
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_end_of_the_boot_is_said_by_its_signal() {
+    host(Fault::Booting, async |server, from| {
+        let booting = ManagerSeen { starting: true, ..WELL };
+        assert_eq!(manager(from).await, booting);
+        let systemd = SignalEmitter::new(server, "/org/freedesktop/systemd1").unwrap();
+        Manager::startup_finished(&systemd, 0, 0, 0, 0, 0, 0).await.unwrap();
+        assert_eq!(manager(from).await, WELL);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_signal_to_keepwell_alone_is_nobodys() {
+    host(Fault::None, async |server, from| {
+        assert_eq!(manager(from).await, WELL);
+        let logind = SignalEmitter::new(server, "/org/freedesktop/login1").unwrap();
+        let forged = logind.clone().set_destination(":1.7".try_into().unwrap());
+        Logind::prepare_for_shutdown(&forged, true).await.unwrap();
+        Logind::prepare_for_sleep(&logind, true).await.unwrap();
+        let asleep = ManagerSeen { sleeping: true, ..WELL };
+        assert_eq!(manager(from).await, asleep, "the forged one is passed over");
+    })
+    .await;
 }

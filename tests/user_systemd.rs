@@ -161,6 +161,63 @@ fn a_killed_service_is_seen_with_its_cause() {
 }
 
 #[test]
+fn a_failure_says_what_the_unit_needs() {
+    let app = service("[Unit]\nRequires=pool.service\nPartOf=other.service");
+    let pool = service("[Unit]\nBindsTo=db.service\nRequires=app.service");
+    let plain = service("");
+    let all = [
+        ("app.service", &*app),
+        ("pool.service", &pool),
+        ("db.service", &plain),
+        ("other.service", &plain),
+    ];
+    let Some(systemd) = UserSystemd::start(&all) else { return };
+    systemd.must(&["start", "app.service", "other.service"]);
+    run(async {
+        let mut seen = Seen::by(&systemd, exact(&["app.service"]));
+        seen.round().await;
+        systemd.kill("app.service");
+        let app = seen.unit("app.service", "app failed", failed).await;
+        let requires = app.details.unwrap().requires.join(" ");
+        assert_eq!(requires, "other.service pool.service db.service");
+        // Nobody named the database; its failure says that it needs nothing.
+        systemd.kill("db.service");
+        let db = seen.unit("db.service", "db failed", failed).await;
+        assert_eq!(db.details.unwrap().requires, []);
+        // Unit files are read anew.
+        systemd.write_unit("app.service", &plain);
+        systemd.must(&["daemon-reload"]);
+        systemd.must(&["start", "app.service"]);
+        seen.unit("app.service", "up", running).await;
+        systemd.kill("app.service");
+        let app = seen.unit("app.service", "app failed", failed).await;
+        assert_eq!(app.details.unwrap().requires, []);
+    });
+}
+
+#[test]
+fn a_timer_of_another_name_makes_a_service_a_triggered_one() {
+    let timer = "[Timer]\nOnActiveSec=1h\nUnit=job.service\n";
+    let job = "[Service]\nType=oneshot\nExecStart=/bin/false\n";
+    let Some(systemd) = UserSystemd::start(&[("job.service", job), ("often.timer", timer)]) else {
+        return;
+    };
+    run(async {
+        let mut seen = Seen::by(&systemd, exact(&["job.service"]));
+        seen.round().await;
+        systemd.systemctl(&["start", "job.service"]);
+        let first = seen.unit("job.service", "failed", failed).await;
+        assert!(!first.details.unwrap().triggered, "nobody has loaded the timer");
+        systemd.must(&["start", "often.timer"]);
+        seen.resync.notify_one();
+        seen.round().await;
+        systemd.systemctl(&["start", "job.service"]);
+        let triggered = |u: &UnitSeen| failed(u) && u.details.as_ref().is_some_and(|d| d.triggered);
+        seen.unit("job.service", "failed as a triggered one", triggered).await;
+    });
+}
+
+#[test]
 fn a_crash_loop_shows_each_run() {
     let unit = service("Restart=always\nRestartSec=100ms\n[Unit]\nStartLimitIntervalSec=0");
     let Some(systemd) = UserSystemd::start(&[("loop.service", &unit)]) else { return };
@@ -354,7 +411,7 @@ fn restarts_what_failed_and_declines_the_rest() {
         systemd.systemctl(&["start", "broken.service"]);
         assert_eq!(
             restarter.restart("broken.service", None, false).await,
-            RestartResult::Failed("failed".into())
+            RestartResult::JobFailed("failed".into())
         );
         systemd.must(&["stop", "a.service"]);
         assert_eq!(restarter.restart("a.service", None, true).await, RestartResult::Done);

@@ -1,7 +1,9 @@
 //! A small model of a host: units that run, crash and are stopped, a journal, a clock. It knows
 //! the truth, feeds the engine what sources would see of it, and checks what the engine does.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod receivers;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +11,8 @@ use keepwell::engine::observation::*;
 use keepwell::engine::rules::*;
 use keepwell::engine::saved::Phase;
 use keepwell::engine::*;
+
+use receivers::Receivers;
 
 /// One act of the world.
 #[derive(Debug, Clone)]
@@ -44,6 +48,16 @@ pub enum Op {
     Resync,
     /// The wall clock is set, by seconds.
     ClockJump(i32),
+    /// A receiver is there or not.
+    Receiver(usize, bool),
+    /// The host goes to sleep or wakes up.
+    Sleep(bool),
+    /// A package manager begins or ends its work.
+    Packages(bool),
+    /// Somebody acknowledges the first open alert, for so many seconds (0: until its end).
+    Acknowledge(u32),
+    /// Somebody silences a unit, for so many seconds.
+    Silence(usize, u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,12 +107,18 @@ pub struct World {
     excerpts: Vec<(Arc<str>, Option<Invocation>)>,
     heartbeat: Wall,
     held: BTreeMap<Arc<str>, Wall>,
-    told: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
-    last_opened: BTreeMap<AlertKey, (Boot, Severity)>,
+    receivers: Receivers,
+    manager: ManagerSeen,
+    packages: bool,
+    /// When somebody looks whether a package manager is at work.
+    looks: VecDeque<Boot>,
+    /// Silences: of which unit, from when, until when.
+    silenced: Vec<(Arc<str>, Wall, Wall)>,
     clock_jumped: bool,
     events: usize,
 }
 
+const CHANNELS: [&str; 3] = ["ops", "night", "boss"];
 const BACKOFF: [u64; 6] = [10, 20, 40, 80, 160, 300];
 
 fn rules() -> Rules {
@@ -116,10 +136,24 @@ fn rules() -> Rules {
             path: "/beat".into(),
             max_age: Duration::from_secs(300),
             severity: Severity::Warning,
+            confirm: Confirm::default(),
         }],
+        alerts: AlertRules {
+            escalations: vec![Escalation {
+                after: Duration::from_secs(600),
+                matcher: Matcher::all(),
+                channels: vec!["boss".into()],
+            }],
+            remind: Some(Duration::from_secs(1800)),
+            ..AlertRules::default()
+        },
         channels: vec![
-            ChannelRule { name: "ops".into(), min_severity: Severity::Warning },
-            ChannelRule { name: "night".into(), min_severity: Severity::Critical },
+            ChannelRule { notices: true, ..ChannelRule::new("ops", "webhook") },
+            ChannelRule {
+                min_severity: Severity::Critical,
+                ..ChannelRule::new("night", "webhook")
+            },
+            ChannelRule::new("boss", "webhook"),
         ],
         ..Rules::default()
     }
@@ -134,6 +168,7 @@ impl World {
         for op in ops {
             world.op(op).map_err(|e| format!("{e}\nafter {op:?}"))?;
         }
+        world.rest().map_err(|e| format!("{e}\nat the end"))?;
         Ok(world.events)
     }
 
@@ -183,8 +218,11 @@ impl World {
             excerpts: Vec::new(),
             heartbeat: now.wall,
             held: BTreeMap::new(),
-            told: BTreeMap::new(),
-            last_opened: BTreeMap::new(),
+            receivers: Receivers::default(),
+            manager: ManagerSeen::default(),
+            packages: false,
+            looks: VecDeque::new(),
+            silenced: Vec::new(),
             clock_jumped: false,
             events: 0,
         };
@@ -278,8 +316,45 @@ impl World {
                 self.sample()
             }
             Op::Manager(reloading) => {
-                let seen = ManagerSeen { reloading, ..ManagerSeen::default() };
-                self.see(Observation::Manager(seen))
+                self.manager.reloading = reloading;
+                self.see(Observation::Manager(self.manager))
+            }
+            Op::Sleep(sleeping) => {
+                self.manager.sleeping = sleeping;
+                self.see(Observation::Manager(self.manager))
+            }
+            Op::Packages(busy) => {
+                self.packages = busy;
+                Ok(())
+            }
+            Op::Receiver(channel, there) => {
+                let name: Arc<str> = CHANNELS[channel].into();
+                if there {
+                    self.receivers.down.remove(&name);
+                } else {
+                    self.receivers.down.insert(name);
+                }
+                Ok(())
+            }
+            Op::Acknowledge(s) => {
+                let Some(alert) = self.saved.alerts.iter().find(|a| a.resolved.is_none()) else {
+                    return Ok(());
+                };
+                let lasts = (s > 0).then(|| Duration::from_secs(s.into()));
+                let act = Act::Acknowledge { alert: alert.id.clone(), lasts, why: None };
+                if !self.command(act)? {
+                    return Err("an open alert could not be acknowledged".into());
+                }
+                Ok(())
+            }
+            Op::Silence(u, s) => {
+                let name = self.units[u].name.clone();
+                let lasts = Duration::from_secs(u64::from(s) + 1);
+                let matcher = Matcher::check(&name)?;
+                if self.command(Act::Silence { matcher, lasts, why: None })? {
+                    self.silenced.push((name, self.now.wall, self.now.wall.after(lasts)));
+                }
+                Ok(())
             }
             Op::Bus(there) => self.set_bus(there),
             Op::KillKeepwell(seconds) => self.kill_keepwell(seconds),
@@ -402,6 +477,8 @@ impl World {
             });
             let next = auto
                 .chain(self.acting.iter().map(|(_, at, _)| *at))
+                .chain(self.receivers.due())
+                .chain(self.looks.front().copied())
                 .chain(self.deadline)
                 .min()
                 .filter(|at| *at <= end);
@@ -435,7 +512,28 @@ impl World {
             let (u, _, failed) = self.acting.remove(i);
             self.act(u, failed)?;
         }
+        while let Some(outcome) = self.receivers.take_due(self.now.boot) {
+            self.event(Event::Outcome(outcome))?;
+        }
+        while self.looks.front().is_some_and(|at| *at <= self.now.boot) {
+            self.looks.pop_front();
+            let busy = self.packages.then(|| "dpkg".into());
+            self.see(Observation::Packages(PackagesSeen { busy }))?;
+        }
         Ok(())
+    }
+
+    /// Every receiver is there, nothing is held back, and time passes: then all is told.
+    fn rest(&mut self) -> Result<(), String> {
+        self.receivers.down.clear();
+        self.packages = false;
+        self.set_bus(true)?;
+        self.manager = ManagerSeen::default();
+        self.see(Observation::Manager(self.manager))?;
+        for _ in 0..4 {
+            self.wait(Duration::from_secs(600))?;
+        }
+        self.receivers.at_rest(&self.saved, self.now.wall)
     }
 
     /// What `actions` does: reads again, restarts, reports.
@@ -489,6 +587,7 @@ impl World {
         let acting = std::mem::take(&mut self.acting);
         let mut left = seconds;
         self.deadline = None;
+        self.looks.clear();
         let bus = std::mem::replace(&mut self.bus, false);
         for (u, at, _) in acting {
             if self.units[u].state == State::Failed && !self.units[u].masked {
@@ -539,10 +638,9 @@ impl World {
         // The boot clock starts afresh; so do all units.
         let old = self.now.boot;
         self.now.boot = Boot(10_000_000);
-        for key in self.last_opened.values_mut() {
-            // Elapsed time is kept: what lies before this boot is before zero.
-            key.0 = Boot(0);
-        }
+        self.looks.clear();
+        self.manager = ManagerSeen::default();
+        self.packages = false;
         for u in 0..self.units.len() {
             self.runs += 1;
             let unit = &mut self.units[u];
@@ -568,10 +666,13 @@ impl World {
 
     fn come_back(&mut self) -> Result<(), String> {
         self.excerpts.clear();
-        let (engine, step) =
-            Engine::new(rules(), self.saved.clone(), self.boot_id.clone(), mode(), self.now);
+        let mut saved = self.saved.clone();
+        self.receivers.again(self.now.boot);
+        saved.outbox = self.receivers.flying.values().map(|(n, _)| Arc::new(n.clone())).collect();
+        let (engine, step) = Engine::new(rules(), saved, self.boot_id.clone(), mode(), self.now);
         self.engine = engine;
         self.take(step)?;
+        self.see(Observation::Manager(self.manager))?;
         if self.bus {
             self.sync()
         } else {
@@ -611,7 +712,7 @@ impl World {
             details: Some(Details {
                 restart: unit.policy.into(),
                 kind: "simple".into(),
-                triggered: false,
+                ..Details::default()
             }),
         }
     }
@@ -692,17 +793,10 @@ impl World {
             return Err(format!("a deadline that has passed already: {:?}", step.deadline));
         }
         self.deadline = step.deadline;
-        let mut resolved: BTreeMap<Arc<str>, BTreeSet<Arc<str>>> = BTreeMap::new();
-        let mut ended = BTreeSet::new();
         for change in &step.changes {
             self.saved.apply(change);
-            if let Change::Alert(record) = change
-                && record.resolved.is_some()
-            {
-                ended.insert(record.id.clone());
-            }
         }
-        let mut open = BTreeSet::new();
+        let mut open = std::collections::BTreeSet::new();
         for alert in self.saved.alerts.iter().filter(|a| a.resolved.is_none()) {
             if !open.insert(alert.key.clone()) {
                 return Err(format!("two open alerts for {:?}", alert.key));
@@ -710,24 +804,22 @@ impl World {
         }
         for effect in step.effects {
             match effect {
-                Effect::Restart { unit, attempt, invocation } => {
+                Effect::Restart { unit, attempt, invocation, .. } => {
                     self.restart(&unit, attempt, invocation)?;
                 }
-                Effect::Notify(notification) => self.notified(&notification, &mut resolved)?,
+                Effect::Notify(message) => self.notified(message)?,
                 Effect::FetchLog { unit, invocation } => self.excerpts.push((unit, invocation)),
+                Effect::LookAtPackages => {
+                    self.looks.push_back(self.now.boot.after(Duration::from_millis(5)));
+                }
                 Effect::Resync | Effect::Log(_) => {}
             }
         }
-        for id in ended {
-            let told = self.told.remove(&id).unwrap_or_default();
-            let end = resolved.remove(&id).unwrap_or_default();
-            if told != end {
-                return Err(format!("{id}: told of the start {told:?}, of the end {end:?}"));
-            }
-        }
         // What has ended and whose cooldown is over is what a store would have dropped.
-        let horizon = self.now.wall.before(Duration::from_secs(3600));
-        self.saved.alerts.retain(|a| a.resolved.is_none_or(|at| at > horizon));
+        let horizon = self.now.wall.before(Duration::from_secs(24 * 3600));
+        self.saved
+            .alerts
+            .retain(|a| a.resolved.is_none_or(|at| at > horizon) || !a.pending.is_empty());
         Ok(())
     }
 
@@ -768,42 +860,21 @@ impl World {
         Ok(())
     }
 
-    fn notified(
-        &mut self,
-        n: &Notification,
-        resolved: &mut BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
-    ) -> Result<(), String> {
-        if n.channels.is_empty() || n.alerts.is_empty() {
-            return Err(format!("an empty notification: {n:?}"));
+    fn notified(&mut self, message: Notification) -> Result<(), String> {
+        if self.manager.sleeping {
+            return Err(format!("{} goes out while the host sleeps", message.id));
         }
-        for alert in &n.alerts {
-            let channels: BTreeSet<Arc<str>> = n.channels.iter().cloned().collect();
-            match n.happening {
-                Happening::Resolved => {
-                    resolved.insert(alert.id.clone(), channels);
-                }
-                Happening::Opened | Happening::Digest => {
-                    if alert.severity < Severity::Warning {
-                        return Err(format!("told of what is no problem: {alert:?}"));
-                    }
-                    if let Some((at, before)) = self.last_opened.get(&alert.key)
-                        && *at > Boot(0)
-                        && !self.clock_jumped
-                        && self.now.boot.since(*at) < Duration::from_secs(900)
-                        && alert.severity <= *before
-                    {
-                        return Err(format!("{:?} was told twice within its cooldown", alert.key));
-                    }
-                    self.last_opened.insert(alert.key.clone(), (self.now.boot, alert.severity));
-                    self.told.entry(alert.id.clone()).or_default().extend(channels);
-                }
-                Happening::Worse | Happening::Better | Happening::GaveUp => {
-                    self.last_opened.insert(alert.key.clone(), (self.now.boot, alert.severity));
-                    self.told.entry(alert.id.clone()).or_default().extend(channels);
-                }
+        for item in message.items.iter().filter(|i| i.happening != Happening::Resolved) {
+            let name = &item.alert.key.check.name;
+            // What was decided before it was silenced, and had to wait since, is told all the same.
+            let silenced = self.silenced.iter().any(|(unit, from, until)| {
+                unit == name && item.since > *from && item.since < *until
+            });
+            if silenced && item.happening == Happening::Opened && !self.clock_jumped {
+                return Err(format!("{name} was told of while it was silenced"));
             }
         }
-        Ok(())
+        self.receivers.handed(message, self.now, self.clock_jumped)
     }
 
     /// What the engine has counted is the truth.

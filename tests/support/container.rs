@@ -431,6 +431,17 @@ impl Container {
         self.start();
     }
 
+    /// An orderly end, asked of systemd itself: logind does not come to know of it.
+    pub(crate) fn power_off(&mut self) {
+        self.systemctl(&[
+            "start",
+            "--no-block",
+            "--job-mode=replace-irreversibly",
+            "poweroff.target",
+        ]);
+        self.ended(Duration::from_secs(60));
+    }
+
     /// Ends the container at once, as a power cut does (without losing what was not yet synced).
     pub(crate) fn power_off_hard(&mut self) {
         end_cgroup(&self.cgroup);

@@ -1,0 +1,102 @@
+//! A thousand units fail at once: a handful of messages that name them all, a keepwell that goes
+//! on answering and pinging, and bounded memory.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+#![allow(clippy::print_stdout, reason = "figures, for those who ask for them")]
+
+#[path = "support/scene.rs"]
+mod scene;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use scene::{LONG, UNITS_ONLY, sleeper, watch};
+use support::clock::monotonic;
+use support::*;
+
+const UNITS: usize = 1000;
+/// Messages that a storm may cost one channel, for its beginning and for its end.
+const HANDFUL: usize = 6;
+/// keepwell's memory, in KiB: where its unit file has the kernel slow it down.
+const MEMORY: u64 = 48 * 1024;
+const WATCHDOG: &str = "[Service]\nWatchdogSec=6s\n";
+
+/// What was seen of keepwell while something went on.
+#[derive(Debug, Default)]
+struct Watched {
+    asked: usize,
+    unanswered: usize,
+    slowest: Duration,
+    pings: BTreeSet<u64>,
+    resident: u64,
+}
+
+impl Watched {
+    fn look(&mut self, c: &Container) {
+        let before = monotonic();
+        let answer = c.get("/health", &[]);
+        self.slowest = self.slowest.max(monotonic() - before);
+        self.asked += 1;
+        self.unanswered += usize::from(!matches!(answer.status, 200 | 503));
+        let ping = c.property("keepwell", "WatchdogTimestampMonotonic");
+        self.pings.insert(ping.parse().unwrap());
+        let pid = c.main_pid("keepwell");
+        let status = c.read(&format!("/proc/{pid}/status")).unwrap_or_default();
+        let resident = status.lines().find_map(|l| l.strip_prefix("VmRSS:"));
+        let kib = resident.and_then(|r| r.split_whitespace().next()?.parse().ok());
+        self.resident = self.resident.max(kib.unwrap_or(0));
+    }
+}
+
+on_each_image! {
+    fn a_thousand_failures_at_once_are_a_handful_of_messages(c: Container) {
+        let receiver = c.receiver();
+        c.unit("storm@.service", &sleeper(""));
+        let names: Vec<String> = (0..UNITS).map(|n| format!("storm@{n}.service")).collect();
+        for part in names.chunks(250) {
+            let mut start = vec!["start", "--no-block"];
+            start.extend(part.iter().map(String::as_str));
+            c.systemctl(&start);
+        }
+        watch(LONG, "all units run", || c.runs("storm@*.service").len(), |n| (*n == UNITS).then_some(()));
+        c.install_keepwell(
+            &format!(
+                "{UNITS_ONLY}{}[[unit]]\nname = \"storm@*.service\"\nerrors = false\n",
+                Receiver::channel()
+            ),
+            User::Keepwell,
+        );
+        c.drop_in("keepwell.service", "watchdog", WATCHDOG);
+        c.start_keepwell();
+        watch(LONG, "all units are watched", || c.checks().len(), |n| (*n > UNITS).then_some(()));
+
+        c.systemctl(&["kill", "--kill-whom=main", "--signal=KILL", "storm@*.service"]);
+        let mut watched = Watched::default();
+        let named = |event: &str| -> BTreeSet<String> {
+            let told = receiver.told().into_iter();
+            told.filter(|t| t.event == event).map(|t| t.check).collect()
+        };
+        watch(LONG * 2, "all failures are told", || { watched.look(&c); named("opened").len() }, |n| (*n == UNITS).then_some(()));
+        let opening = receiver.accepted().len();
+        assert!(opening <= HANDFUL, "{opening} messages for one storm");
+
+        for part in names.chunks(250) {
+            let mut start = vec!["start", "--no-block"];
+            start.extend(part.iter().map(String::as_str));
+            c.systemctl(&start);
+        }
+        watch(LONG * 2, "all ends are told", || { watched.look(&c); named("resolved").len() }, |n| (*n == UNITS).then_some(()));
+        let all = receiver.accepted().len();
+        println!("{opening} messages of failures, {} of ends; {watched:?}", all - opening);
+        assert!(all - opening <= 2 * HANDFUL, "{} messages for the ends of one storm", all - opening);
+
+        assert_eq!(watched.unanswered, 0, "/health always answers: {watched:?}");
+        assert!(watched.resident < MEMORY, "memory is bounded: {watched:?}");
+        // A ping that is late is one that systemd no longer waits for.
+        assert!(watched.pings.len() > 1, "pings go out: {watched:?}");
+        assert!(!c.journal(&["--unit=keepwell"]).contains("Watchdog timeout"));
+        assert_eq!(c.keepwell_restarts(), 0);
+    }
+}
