@@ -50,6 +50,12 @@ impl Wall {
         Self(self.0.saturating_add_unsigned(micros(by)))
     }
 
+    /// In UTC, as `strftime` would write it; a time that no calendar has, as its number.
+    pub fn written(self, format: &str) -> String {
+        jiff::Timestamp::from_microsecond(self.0)
+            .map_or_else(|_| self.0.to_string(), |t| t.strftime(format).to_string())
+    }
+
     /// This moment less `by`, saturating.
     pub fn before(self, by: Duration) -> Self {
         Self(self.0.saturating_sub_unsigned(micros(by)))

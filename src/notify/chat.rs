@@ -89,7 +89,7 @@ impl Chat {
         service: &str,
         check: impl FnOnce(&Url) -> Result<(), (String, String)>,
     ) -> Option<Self> {
-        let Reading { section, clients, sink } = reading;
+        let Reading { section, clients, sink, .. } = reading;
         let mut reader = section.section.read(sink);
         let way = http::way(&mut reader, clients);
         let templates = Templates::read(&mut reader, &["title", "text"]);

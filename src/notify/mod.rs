@@ -5,11 +5,10 @@
 //! when (`engine`), and keeping messages over a restart (`store`).
 
 mod chat;
+mod collector;
 mod discord;
 mod email;
 mod fields;
-mod file;
-mod http;
 mod lane;
 mod registry;
 mod retry;
@@ -24,22 +23,19 @@ mod template;
 mod tests;
 mod webhook;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 
 use crate::config::{ChannelSection, Key, Sink};
 use crate::engine::alert::Notification;
 use crate::engine::event::Command;
 use crate::engine::time::Now;
+use crate::telemetry::Receivers;
 
-use http::Clients;
+use crate::outbound::{self as http, Clients, file};
+pub use crate::outbound::{BoxFuture, Retry, SendError, host_key};
 pub use lane::{Context, Lane, LaneJob, send_once};
-pub use registry::channels;
+pub(crate) use registry::channels;
 pub use webhook::{Webhook, WebhookSettings};
 
 /// Messages that are older than this when they go out are marked as delayed.
@@ -62,16 +58,23 @@ pub struct Kind {
 /// A `[[channel]]` section and what a kind needs to read its keys.
 struct Reading<'a> {
     section: &'a ChannelSection,
+    /// Of log records.
+    receivers: &'a Receivers,
     clients: &'a mut Clients,
     sink: &'a mut Sink,
 }
 
 /// Every kind there is.
-pub const KINDS: &[Kind] =
-    &[slack::KIND, teams::KIND, discord::KIND, telegram::KIND, email::KIND, webhook::KIND];
-
-/// A boxed future, sendable so that it runs on any executor.
-pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+pub const KINDS: &[Kind] = &[
+    slack::KIND,
+    teams::KIND,
+    discord::KIND,
+    telegram::KIND,
+    email::KIND,
+    webhook::KIND,
+    collector::OTLP,
+    collector::AZURE,
+];
 
 /// A way to tell people.
 pub trait Channel: Send + Sync {
@@ -105,37 +108,4 @@ pub struct Outgoing {
     pub delayed: Option<Duration>,
     /// When this try was made.
     pub now: Now,
-}
-
-/// A delivery failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub struct SendError {
-    /// Whether and when to try again.
-    pub retry: Retry,
-    /// What, where (without secrets), why, and what to do.
-    pub text: String,
-}
-
-/// What a failed delivery says about the next one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
-    /// This message will never be taken.
-    Never,
-    /// The receiver takes no message any more (it is gone, or the address or the credentials are
-    /// wrong): the channel rests until the configuration is loaded again; the message waits.
-    Stop,
-    /// Later; the receiver may have said how much later.
-    Later(Option<Duration>),
-}
-
-/// The host's part of idempotency keys: derived from the machine id, from which it cannot be told
-/// (machine-id(5) asks that the id itself is not shown to others).
-pub fn host_key(machine_id: &str) -> Arc<str> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(machine_id.trim().as_bytes())
-        // Invariant: HMAC takes keys of any length.
-        .expect("HMAC takes keys of any length");
-    mac.update(b"keepwell idempotency key 1");
-    let digest = mac.finalize().into_bytes();
-    digest.iter().take(8).map(|b| format!("{b:02x}")).collect::<String>().into()
 }

@@ -3,21 +3,22 @@
 use std::sync::Arc;
 
 use super::{Channel, Clients, KINDS, Reading};
-use crate::config::{ChannelSection, Outbound, Sink};
+use crate::config::{ChannelSection, Sink};
+use crate::telemetry::Receivers;
 
-/// Makes the channels of a configuration, which reach the network as `outbound` says; what is wrong
-/// with a section goes into the sink.
-pub fn channels(
+/// Makes the channels of a configuration; what is wrong with a section goes into the sink.
+pub(crate) fn channels(
     sections: &[ChannelSection],
-    outbound: &Outbound,
+    receivers: &Receivers,
+    clients: &mut Clients,
     sink: &mut Sink,
 ) -> Vec<Arc<dyn Channel>> {
-    let mut clients = Clients::new(outbound.clone());
-    sections.iter().filter_map(|section| channel(section, &mut clients, sink)).collect()
+    sections.iter().filter_map(|section| channel(section, receivers, clients, sink)).collect()
 }
 
 fn channel(
     section: &ChannelSection,
+    receivers: &Receivers,
     clients: &mut Clients,
     sink: &mut Sink,
 ) -> Option<Arc<dyn Channel>> {
@@ -26,5 +27,5 @@ fn channel(
         section.unknown_kind(&known, sink);
         return None;
     };
-    (kind.read)(&mut Reading { section, clients, sink })
+    (kind.read)(&mut Reading { section, receivers, clients, sink })
 }

@@ -22,8 +22,8 @@ mod words;
 
 use parts::{notice, part, report_part};
 pub use plain::text;
-pub use words::{clean, command, lasted, moment, thing};
-use words::{name_of, short};
+use words::name_of;
+pub use words::{clean, command, lasted, moment, short, thing};
 
 /// Characters of what else the outside says: summaries, names, reasons of people.
 const WORDS: usize = 400;

@@ -1,14 +1,16 @@
 //! Lanes and channels, on real sockets of the loopback and on paused time.
 
 mod chats;
+mod collector;
 mod delivery;
 mod discord;
 mod documents;
 mod golden;
+#[cfg(feature = "application-insights")]
+mod insights;
 mod lanes;
 pub(super) mod load;
 mod network;
-pub(super) mod receiver;
 mod slack;
 mod stories;
 mod teams;
@@ -22,6 +24,7 @@ use super::sample::AT as T0;
 use super::*;
 use crate::engine::alert::{Gist, Happening};
 use crate::engine::time::Boot;
+pub(super) use crate::outbound::tests::receiver;
 
 /// Follows tokio's clock, so that it stands still and jumps with it.
 fn now() -> Now {

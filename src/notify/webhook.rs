@@ -296,7 +296,7 @@ impl Webhook {
 }
 
 fn read(reading: &mut Reading<'_>) -> Option<Arc<dyn Channel>> {
-    let Reading { section, clients, sink } = reading;
+    let Reading { section, clients, sink, .. } = reading;
     let mut reader = section.section.read(sink);
     let way = http::way(&mut reader, clients);
     reader.require("url", "{ credential = \"NAME\" }");

@@ -138,7 +138,7 @@ impl Email {
 }
 
 fn read(reading: &mut Reading<'_>) -> Option<Arc<dyn Channel>> {
-    let Reading { section, clients, sink } = reading;
+    let Reading { section, clients, sink, .. } = reading;
     let mut reader = section.section.read(sink);
     let templates = Templates::read(&mut reader, TEMPLATE_NAMES);
     let settings = settings::read(&mut reader, clients.ca());

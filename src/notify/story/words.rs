@@ -78,18 +78,13 @@ pub fn lasted(alert: &AlertRecord) -> Option<Duration> {
 
 /// A time for people, which `journalctl --since` understands as well.
 pub fn moment(at: Wall) -> String {
-    written(at, "%Y-%m-%d %H:%M:%S UTC")
+    at.written("%Y-%m-%d %H:%M:%S UTC")
 }
 
 /// A time that is read together with `beside`: without the date where that is the same.
 pub(super) fn clock(at: Wall, beside: Wall) -> String {
-    let day = |at| written(at, "%Y-%m-%d");
-    if day(at) == day(beside) { written(at, "%H:%M:%S") } else { moment(at) }
-}
-
-fn written(at: Wall, format: &str) -> String {
-    jiff::Timestamp::from_microsecond(at.0)
-        .map_or_else(|_| at.0.to_string(), |t| t.strftime(format).to_string())
+    let day = |at: Wall| at.written("%Y-%m-%d");
+    if day(at) == day(beside) { at.written("%H:%M:%S") } else { moment(at) }
 }
 
 /// For a shell, in single quotes where needed.
@@ -143,7 +138,7 @@ fn skip_sequence(rest: &mut std::str::Chars<'_>) {
 
 /// Clean, and cut where it is longer than anybody writes; a text of many megabytes costs no more
 /// than a long one.
-pub(super) fn short(text: &str, most: usize) -> String {
+pub fn short(text: &str, most: usize) -> String {
     let begin = text.floor_char_boundary(most.saturating_mul(8));
     let cleaned = clean(&text[..begin]);
     match cleaned.char_indices().nth(most) {

@@ -16,8 +16,7 @@ pub(super) fn configured(kind: &str, lines: &str) -> Result<(Arc<dyn Channel>, S
     let options = Options::new(None, environment, true, "web1".into());
     let input = Input::memory(PathBuf::from("keepwell.toml"), text);
     let mut loaded = config::load_from(vec![input], &options);
-    let mut made =
-        channels(&loaded.config.channels, &crate::config::Outbound::default(), &mut loaded.sink);
+    let mut made = super::load::made(&mut loaded, &crate::config::Outbound::default());
     let config = loaded.finish().map_err(|found| found.to_string())?;
     Ok((made.remove(0), config.warnings.to_string()))
 }

@@ -116,7 +116,7 @@ fn the_whole_request_is_as_documented() {
 
 /// HMAC-SHA256 by its definition, from nothing but the hash.
 fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
-    use sha2::Digest;
+    use sha2::{Digest, Sha256};
     let mut block = [0u8; 64];
     block[..key.len()].copy_from_slice(key);
     let pad = |byte: u8| block.iter().map(|b| b ^ byte).collect::<Vec<_>>();

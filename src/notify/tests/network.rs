@@ -274,6 +274,20 @@ fn a_server_without_tls_is_called_so() {
 }
 
 #[test]
+fn a_server_of_grpc_is_called_so() {
+    // Its first frame: settings of HTTP/2, with nothing set.
+    let server = Server::new(|mut stream| {
+        let _ = stream.read(&mut [0; 1024]);
+        let _ = stream.write_all(b"\0\0\0\x04\0\0\0\0\0");
+        None
+    });
+    let error = send(&server.url(), "proxy = false").unwrap_err();
+    assert_eq!(error.retry, Retry::Later(None));
+    let end = "; it does not speak HTTP/1.1 there (gRPC, perhaps): check the port";
+    assert!(error.text.ends_with(end), "{error}");
+}
+
+#[test]
 fn a_name_that_nobody_knows_is_said_in_few_words() {
     let error = send("http://no-such-host.invalid/", "proxy = false").unwrap_err();
     let begin =

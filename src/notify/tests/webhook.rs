@@ -396,7 +396,7 @@ fn a_header_in_a_file_for_all_to_read_is_a_warning() {
     let environment = Environment::from_iter([("U", "http://h.example/")]);
     let options = Options::new(None, environment, true, "web1".into());
     let mut loaded = config::load_from(vec![input], &options);
-    channels(&loaded.config.channels, &Default::default(), &mut loaded.sink);
+    super::load::made(&mut loaded, &Default::default());
     let found = loaded.finish().unwrap().warnings.to_string();
     assert!(found.contains("k.toml:5:13: warning: `headers.X-Key` is a secret in a"), "{found}");
     assert!(!found.contains("X-At") && !found.contains("hunter2"), "{found}");

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::{Channel, Outgoing, Retry, SendError, registry, sample};
+use super::super::{Channel, Outgoing, Retry, SendError, sample};
 use crate::config::Outbound;
 use crate::config::{self, Diagnostics, Input, Loaded, Options};
 use crate::engine::alert::Notification;
@@ -25,7 +25,7 @@ fn channel(keys: &str) -> Result<(Arc<dyn Channel>, String), Diagnostics> {
 fn channel_with(keys: &str, outbound: Outbound) -> Result<(Arc<dyn Channel>, String), Diagnostics> {
     let text = format!("[[channel]]\nname = \"ops\"\ntype = \"email\"\n{keys}\n");
     let mut loaded = load(text);
-    let mut channels = registry::channels(&loaded.config.channels, &outbound, &mut loaded.sink);
+    let mut channels = crate::notify::tests::load::made(&mut loaded, &outbound);
     let config = loaded.finish()?;
     Ok((channels.remove(0), config.warnings.to_string()))
 }

@@ -174,7 +174,7 @@ fn the_documentation_says_what_can_be_written() {
     assert!(blocks.len() >= 6, "{blocks:?}");
     for block in blocks {
         let mut loaded = load_leniently(block.to_owned());
-        registry::channels(&loaded.config.channels, &Outbound::default(), &mut loaded.sink);
+        crate::notify::tests::load::made(&mut loaded, &Outbound::default());
         let found = loaded.finish().map(|config| config.warnings.to_string());
         assert!(found.as_ref().is_ok_and(|w| w.lines().count() < 6), "{block}\n{found:?}");
     }

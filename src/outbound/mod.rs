@@ -1,30 +1,58 @@
-//! The HTTP clients of all channels: whom they trust and by which proxy they go. What comes back
-//! over them, and what errors mean in words, is in `answer`.
+//! The way out: HTTP clients for all that keepwell sends, whom they trust and by which proxy they
+//! go. What comes back over them, and what errors mean in words, is in `answer`.
 
 use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, Url, redirect};
+use hmac::{Hmac, KeyInit, Mac};
+use reqwest::{Certificate, Client, ClientBuilder, Url, redirect};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use sha2::Sha256;
 
-use super::file;
 use crate::config::sink::Place;
 use crate::config::{Key, KeyKind, Outbound, Proxy, Reader, Sink};
 
 mod answer;
+pub(crate) mod file;
 mod secrets;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use answer::chain;
-pub(super) use answer::{Answer, request_error, shown};
-pub(super) use secrets::Secrets;
+pub(crate) use answer::{Answer, plain, request_error, shown};
+pub(crate) use secrets::Secrets;
+
+/// A delivery failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct SendError {
+    /// Whether and when to try again.
+    pub retry: Retry,
+    /// What, where (without secrets), why, and what to do.
+    pub text: String,
+}
+
+/// What a failed delivery says about the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// This message will never be taken.
+    Never,
+    /// The receiver takes no message any more (it is gone, or the address or the credentials are
+    /// wrong): the channel rests until the configuration is loaded again; the message waits.
+    Stop,
+    /// Later; the receiver may have said how much later.
+    Later(Option<Duration>),
+}
 
 /// Files of certificates are not larger: that of a whole distribution has 220 KiB.
 const MOST_CERTIFICATES: usize = 1024 * 1024;
 
 /// The key `ca`, which every channel over HTTP has.
-pub(super) const CA: Key = Key {
+pub(crate) const CA: Key = Key {
     name: "ca",
     kind: KeyKind::Text,
     default: "",
@@ -33,7 +61,7 @@ pub(super) const CA: Key = Key {
 };
 
 /// The key `proxy`, which every channel over HTTP has.
-pub(super) const PROXY: Key = Key {
+pub(crate) const PROXY: Key = Key {
     name: "proxy",
     kind: KeyKind::SecretOrOff,
     default: "",
@@ -44,17 +72,31 @@ pub(super) const PROXY: Key = Key {
 /// The variables that name a proxy where the configuration does not.
 const VARIABLES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"];
 
+/// This host among all that send: derived from the machine id, from which it cannot be told
+/// (machine-id(5) asks that the id itself is not shown to others).
+pub fn host_key(machine_id: &str) -> Arc<str> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(machine_id.trim().as_bytes())
+        // Invariant: HMAC takes keys of any length.
+        .expect("HMAC takes keys of any length");
+    mac.update(b"keepwell idempotency key 1");
+    let digest = mac.finalize().into_bytes();
+    digest.iter().take(8).map(|b| format!("{b:02x}")).collect::<String>().into()
+}
+
+/// A boxed future, sendable so that it runs on any executor.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// The way out of a channel.
-#[derive(Debug)]
-pub(super) struct Way {
-    pub(super) client: Client,
+#[derive(Debug, Clone)]
+pub(crate) struct Way {
+    pub(crate) client: Client,
     /// Of the proxy.
-    pub(super) secrets: Secrets,
+    pub(crate) secrets: Secrets,
 }
 
 /// The clients of all channels, made when first needed: one for all that need the same.
 #[derive(Default)]
-pub(super) struct Clients {
+pub(crate) struct Clients {
     outbound: Outbound,
     /// `None` is one that cannot be made; that has been reported.
     made: Vec<(Outbound, Option<Client>)>,
@@ -62,18 +104,18 @@ pub(super) struct Clients {
 
 impl Clients {
     /// Clients that reach the network as `outbound` says.
-    pub(super) fn new(outbound: Outbound) -> Self {
+    pub(crate) fn new(outbound: Outbound) -> Self {
         Self { outbound, made: Vec::new() }
     }
 
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.made.len()
     }
 
     /// The file of certificates that all channels trust and where it is named, for those that do
     /// not speak HTTP.
-    pub(super) fn ca(&self) -> Option<(&Path, Option<Place>)> {
+    pub(crate) fn ca(&self) -> Option<(&Path, Option<Place>)> {
         Some((self.outbound.ca.as_deref()?, self.outbound.ca_at))
     }
 
@@ -106,7 +148,7 @@ impl Clients {
 
 /// Reads `ca` and `proxy`, the keys that every channel over HTTP has, and gives the way for them.
 /// What is wrong goes into the reader's sink.
-pub(super) fn way(reader: &mut Reader<'_>, clients: &mut Clients) -> Option<Way> {
+pub(crate) fn way(reader: &mut Reader<'_>, clients: &mut Clients) -> Option<Way> {
     let mut settings = clients.outbound.clone();
     let own_ca = reader.path("ca");
     let wrong_ca = own_ca.is_none() && reader.has("ca");
@@ -125,6 +167,20 @@ pub(super) fn way(reader: &mut Reader<'_>, clients: &mut Clients) -> Option<Way>
     }
     let client = clients.get(&settings, own, at, reader.sink())?;
     Some(Way { client, secrets: login(&settings.proxy, reader.sink()) })
+}
+
+/// The way for settings that have been read already; `own_ca` says that the section has a `ca` of
+/// its own. What is wrong is reported where `ca` or `proxy` stands, or else at `at`.
+pub(crate) fn way_of(
+    settings: &Outbound,
+    own_ca: bool,
+    at: Place,
+    clients: &mut Clients,
+    sink: &mut Sink,
+) -> Option<Way> {
+    let places = [settings.ca_at.unwrap_or(at), settings.proxy_at.unwrap_or(at)];
+    let client = clients.get(settings, own_ca, places, sink)?;
+    Some(Way { client, secrets: login(&settings.proxy, sink) })
 }
 
 /// User and password of the proxy.
@@ -191,7 +247,7 @@ fn certificates(path: &Path, what: &str, at: Place, sink: &mut Sink) -> Option<V
 /// # Errors
 /// When the system gives no resources for it, a certificate is damaged, or the proxy's URL is none;
 /// in words, without secrets.
-pub(super) fn http_client(certificates: &[Certificate], proxy: &Proxy) -> Result<Client, String> {
+pub(crate) fn http_client(certificates: &[Certificate], proxy: &Proxy) -> Result<Client, String> {
     // It is an error to install one twice, and it does no harm.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let proxy = match proxy {
@@ -203,18 +259,10 @@ pub(super) fn http_client(certificates: &[Certificate], proxy: &Proxy) -> Result
             })?))
         }
     };
-    let builder = || {
-        let builder = Client::builder()
-            .user_agent(concat!("keepwell/", env!("CARGO_PKG_VERSION")))
-            .redirect(redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(10))
-            .pool_max_idle_per_host(1)
-            .pool_idle_timeout(Duration::from_secs(30));
-        match &proxy {
-            None => builder,
-            Some(None) => builder.no_proxy(),
-            Some(Some(proxy)) => builder.proxy(proxy.clone()),
-        }
+    let builder = || match &proxy {
+        None => builder(),
+        Some(None) => builder().no_proxy(),
+        Some(Some(proxy)) => builder().proxy(proxy.clone()),
     };
     let own = || certificates.iter().cloned();
     builder()
@@ -222,4 +270,28 @@ pub(super) fn http_client(certificates: &[Certificate], proxy: &Proxy) -> Result
         .build()
         .or_else(|_| builder().tls_certs_only(own()).build())
         .map_err(|error| format!("cannot set up the HTTP client: {}", chain(&error)))
+}
+
+/// A client for plain HTTP within this machine: it uses no proxy, whatever the variables say, and
+/// knows no certificates, which would only cost memory.
+///
+/// # Errors
+/// When the system gives no resources for it; in words.
+pub(crate) fn local_client() -> Result<Client, String> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    builder()
+        .no_proxy()
+        .tls_certs_only([])
+        .build()
+        .map_err(|error| format!("cannot set up the HTTP client: {}", chain(&error)))
+}
+
+/// What all clients have in common.
+fn builder() -> ClientBuilder {
+    Client::builder()
+        .user_agent(concat!("keepwell/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(10))
+        .pool_max_idle_per_host(1)
+        .pool_idle_timeout(Duration::from_secs(30))
 }

@@ -10,7 +10,7 @@ use crate::config::sink::Place;
 ///
 /// # Errors
 /// When it is none, is larger, or cannot be read.
-pub(super) fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
     let file = std::fs::File::open(path)?;
     // A pipe or a device could keep the start waiting for ever.
     if !file.metadata()?.is_file() {
@@ -26,7 +26,7 @@ pub(super) fn read(path: &Path, most: usize) -> io::Result<Vec<u8>> {
 
 /// Reports that a file that `what` names cannot be read. `config check` by another user than the
 /// service may well be refused what the service can read: that is a warning.
-pub(super) fn unreadable(sink: &mut Sink, at: Place, what: &str, path: &Path, error: &io::Error) {
+pub(crate) fn unreadable(sink: &mut Sink, at: Place, what: &str, path: &Path, error: &io::Error) {
     let path = path.display();
     if error.kind() == io::ErrorKind::PermissionDenied {
         let message = format!("{what}: {path} cannot be read: {error}");

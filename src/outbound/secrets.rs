@@ -14,7 +14,7 @@ const WORD: usize = 5;
 
 /// Texts that are hidden in what a receiver answers.
 #[derive(Clone, Default)]
-pub(in crate::notify) struct Secrets(Vec<String>);
+pub(crate) struct Secrets(Vec<String>);
 
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -25,7 +25,7 @@ impl std::fmt::Debug for Secrets {
 impl Secrets {
     /// Hides this text and each of its longer words (`Bearer …`, `a=…; b=…`); of a login in base64
     /// also what it says.
-    pub(in crate::notify) fn add(&mut self, text: &str) {
+    pub(crate) fn add(&mut self, text: &str) {
         let text = text.trim();
         self.whole(text);
         for word in text.split_whitespace() {
@@ -43,7 +43,7 @@ impl Secrets {
 
     /// Hides user and password of a URL, as they are written, as they are meant, and as they are
     /// sent.
-    pub(in crate::notify) fn add_login(&mut self, url: &Url) {
+    pub(crate) fn add_login(&mut self, url: &Url) {
         let (user, password) = (url.username(), url.password().unwrap_or_default());
         if user.is_empty() && password.is_empty() {
             return;
@@ -58,7 +58,7 @@ impl Secrets {
     }
 
     /// Hides all of a URL but scheme, host and port.
-    pub(super) fn add_url(&mut self, url: &Url) {
+    pub(crate) fn add_url(&mut self, url: &Url) {
         self.add_login(url);
         for whole in [url.query().unwrap_or_default(), url.path()] {
             if whole.len() > 1 {
@@ -72,12 +72,12 @@ impl Secrets {
     }
 
     /// Hides those of another as well.
-    pub(in crate::notify) fn extend(&mut self, other: Self) {
+    pub(crate) fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
     }
 
     /// A text without them.
-    pub(in crate::notify) fn hide(&self, mut text: String) -> String {
+    pub(crate) fn hide(&self, mut text: String) -> String {
         let mut all: Vec<&str> = self.0.iter().map(String::as_str).collect();
         // What is part of another comes after it, or the rest of that would stay.
         all.sort_by_key(|secret| std::cmp::Reverse(secret.len()));

@@ -7,28 +7,23 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
 use rustls::CertificateError;
 
-use super::Secrets;
+use super::secrets::Secrets;
+use super::{Retry, SendError};
 use crate::engine::time::{Human, Wall};
-use crate::notify::story::moment;
-use crate::notify::{Retry, SendError};
 
-/// At most so much of an answer is read.
+/// At most so much of an answer is read, where it should say no more than that it was taken.
 const ANSWER: usize = 4096;
 /// At most so many characters of an answer are shown.
 const SHOWN: usize = 200;
 
 /// `scheme://host:port`: what of a URL may be shown; path and query are often the secret.
-pub(in crate::notify) fn shown(url: &Url) -> String {
+pub(crate) fn shown(url: &Url) -> String {
     let port = url.port().map(|p| format!(":{p}")).unwrap_or_default();
     format!("{}://{}{port}", url.scheme(), url.host_str().unwrap_or("?"))
 }
 
 /// What a failed request says, without the URL.
-pub(in crate::notify) fn request_error(
-    error: reqwest::Error,
-    url: &Url,
-    timeout: Duration,
-) -> SendError {
+pub(crate) fn request_error(error: reqwest::Error, url: &Url, timeout: Duration) -> SendError {
     let to = shown(url);
     if error.is_timeout() {
         return SendError {
@@ -53,6 +48,8 @@ pub(in crate::notify) fn request_error(
         (Retry::Stop, PROXY_LOGIN)
     } else if why.contains("InvalidContentType") {
         (Retry::Later(None), NO_TLS)
+    } else if NO_HTTP.iter().any(|said| why.contains(said)) {
+        (Retry::Later(None), NO_HTTP_HINT)
     } else {
         (Retry::Later(None), "")
     };
@@ -65,7 +62,7 @@ fn tls_fault(error: &(dyn Error + 'static)) -> Option<String> {
     let fault = certificate_error(error)?;
     let day = |time: rustls::pki_types::UnixTime| {
         let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        moment(Wall(seconds.saturating_mul(1_000_000)))
+        Wall(seconds.saturating_mul(1_000_000)).written("%Y-%m-%d %H:%M:%S UTC")
     };
     let clock = "or the clock of this host is wrong";
     Some(match fault {
@@ -129,7 +126,7 @@ fn certificate_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Certifi
 }
 
 /// The causes of an error, outermost first, each once.
-pub(super) fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
@@ -179,39 +176,45 @@ fn cause(error: &dyn Error) -> String {
 /// What a service said, as far as it is looked at. A kind whose service has words of its own reads
 /// them here before it has the rest judged.
 #[derive(Debug)]
-pub(in crate::notify) struct Answer {
-    pub(in crate::notify) status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     /// How long the service asks to be left alone, in a header or in its JSON (`retry_after` at the
     /// top or beneath `parameters`); the longer one. A kind may put in what it knows better.
-    pub(in crate::notify) retry_after: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
     /// The first part of it.
-    pub(in crate::notify) body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
     /// What it must not show, besides what stands in the URL.
-    secrets: Secrets,
+    pub(crate) secrets: Secrets,
 }
 
 impl Answer {
     /// Reads it to its end, or as far as it is of use.
-    pub(in crate::notify) async fn read(
+    pub(crate) async fn read(response: reqwest::Response, now: Wall, secrets: Secrets) -> Self {
+        Self::read_up_to(ANSWER, response, now, secrets).await
+    }
+
+    /// As [`Self::read`], for answers of which more is of use.
+    pub(crate) async fn read_up_to(
+        most: usize,
         response: reqwest::Response,
         now: Wall,
         secrets: Secrets,
     ) -> Self {
         let status = response.status();
         let in_header = retry_after(response.headers(), now);
-        let body = read(response).await;
+        let body = read(response, most).await;
         Self { status, retry_after: in_header.max(hint_in(&body)), body, secrets }
     }
 
     /// The body as one short line, without control characters and secrets.
-    pub(in crate::notify) fn plain(&self, url: &Url) -> String {
+    pub(crate) fn plain(&self, url: &Url) -> String {
         let mut secrets = self.secrets.clone();
         secrets.add_url(url);
         plain(&self.body, &secrets)
     }
 
     /// Judges it by its status: any 2xx is success.
-    pub(in crate::notify) fn judge(&self, url: &Url) -> Result<String, SendError> {
+    pub(crate) fn judge(&self, url: &Url) -> Result<String, SendError> {
         let status = self.status;
         if status.is_success() {
             let body = self.plain(url);
@@ -240,7 +243,7 @@ impl Answer {
     }
 
     /// That the service gave this answer, with what to do about it (`; check the URL`).
-    pub(in crate::notify) fn error(&self, url: &Url, retry: Retry, hint: &str) -> SendError {
+    pub(crate) fn error(&self, url: &Url, retry: Retry, hint: &str) -> SendError {
         let mut text = format!("{} answered {}", shown(url), self.status);
         let body = self.plain(url);
         if !body.is_empty() {
@@ -253,6 +256,9 @@ impl Answer {
 }
 
 const NO_TLS: &str = "; it does not speak TLS there: check the port, or write http:// in the URL";
+/// What hyper says of bytes that are no HTTP/1.1, before and after it has sent its request.
+const NO_HTTP: [&str; 2] = ["invalid HTTP version parsed", "received unexpected message"];
+const NO_HTTP_HINT: &str = "; it does not speak HTTP/1.1 there (gRPC, perhaps): check the port";
 const PROXY_LOGIN: &str = "; set the user and password in the URL of the proxy";
 
 /// How long to wait, where a body in JSON says so in seconds.
@@ -264,17 +270,18 @@ fn hint_in(body: &[u8]) -> Option<Duration> {
 }
 
 /// The beginning of an answer; what the connection gave before it broke.
-async fn read(mut response: reqwest::Response) -> Vec<u8> {
+async fn read(mut response: reqwest::Response, most: usize) -> Vec<u8> {
     let mut body = Vec::new();
-    while body.len() < ANSWER
+    while body.len() < most
         && let Ok(Some(chunk)) = response.chunk().await
     {
-        body.extend_from_slice(&chunk[..chunk.len().min(ANSWER - body.len())]);
+        body.extend_from_slice(&chunk[..chunk.len().min(most - body.len())]);
     }
     body
 }
 
-fn plain(body: &[u8], secrets: &Secrets) -> String {
+/// Text of a receiver as one short line, without control characters and secrets.
+pub(crate) fn plain(body: &[u8], secrets: &Secrets) -> String {
     let text = secrets.hide(String::from_utf8_lossy(body).into_owned());
     let words = text
         .chars()

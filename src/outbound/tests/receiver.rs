@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// What comes after a request.
 #[derive(Debug, Clone)]
-pub(in crate::notify) enum Reply {
+pub(crate) enum Reply {
     /// These bytes, and the end of the connection.
     Bytes(Vec<u8>),
     /// Nothing, until the client goes away.
@@ -26,7 +26,7 @@ pub(in crate::notify) enum Reply {
 impl Reply {
     /// An answer with a body; `head` is the status and further headers, `\r\n` between them:
     /// `"429 Too Many Requests\r\nRetry-After: 3"`.
-    pub(in crate::notify) fn new(head: &str, body: &str) -> Self {
+    pub(crate) fn new(head: &str, body: &str) -> Self {
         // 204 and 304 have no length.
         let length = match body {
             "" if head.starts_with("204") => String::new(),
@@ -39,22 +39,22 @@ impl Reply {
 
 /// One request, as it came.
 #[derive(Debug, Clone)]
-pub(in crate::notify) struct Request {
-    pub(in crate::notify) method: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
     /// Path and query.
-    pub(in crate::notify) target: String,
+    pub(crate) target: String,
     /// Names in lower case.
-    pub(in crate::notify) headers: BTreeMap<String, String>,
-    pub(in crate::notify) body: Vec<u8>,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
-    pub(in crate::notify) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 
     /// For golden files: the line, the headers that say something, the body (JSON with line breaks).
-    pub(in crate::notify) fn golden(&self) -> String {
+    pub(crate) fn golden(&self) -> String {
         let mut out = format!("{} {}\n", self.method, self.target);
         for (name, value) in &self.headers {
             if !["host", "content-length", "user-agent", "accept"].contains(&name.as_str()) {
@@ -70,7 +70,7 @@ impl Request {
 }
 
 /// See the top of this file.
-pub(in crate::notify) struct Receiver {
+pub(crate) struct Receiver {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
     replies: Arc<Mutex<VecDeque<Reply>>>,
@@ -80,7 +80,15 @@ pub(in crate::notify) struct Receiver {
 
 impl Receiver {
     /// Gives these answers, one a request, and then the last one again and again.
-    pub(in crate::notify) fn new(replies: impl IntoIterator<Item = Reply>) -> Self {
+    pub(crate) fn new(replies: impl IntoIterator<Item = Reply>) -> Self {
+        Self::guarded(|_| None, replies)
+    }
+
+    /// As [`Self::new`], but what the guard does not let pass gets its answer and none of these.
+    pub(crate) fn guarded(
+        guard: fn(&Request) -> Option<Reply>,
+        replies: impl IntoIterator<Item = Reply>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -97,8 +105,11 @@ impl Receiver {
                 stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
                 // A client that connects and says nothing is no request.
                 let Some(request) = take(&mut stream) else { continue };
+                let refusal = guard(&request);
                 kept.lock().unwrap().push(request);
-                let reply = {
+                let reply = if let Some(refusal) = refusal {
+                    refusal
+                } else {
                     let mut script = script.lock().unwrap();
                     if script.len() > 1 { script.pop_front().unwrap() } else { script[0].clone() }
                 };
@@ -109,18 +120,18 @@ impl Receiver {
     }
 
     /// `http://127.0.0.1:PORT` and this path and query.
-    pub(in crate::notify) fn url(&self, target: &str) -> String {
+    pub(crate) fn url(&self, target: &str) -> String {
         format!("http://{}{target}", self.address)
     }
 
     /// From now on gives these answers, and forgets what came before.
-    pub(in crate::notify) fn restart(&self, replies: impl IntoIterator<Item = Reply>) {
+    pub(crate) fn restart(&self, replies: impl IntoIterator<Item = Reply>) {
         *self.replies.lock().unwrap() = replies.into_iter().collect();
         self.requests.lock().unwrap().clear();
     }
 
     /// What came so far.
-    pub(in crate::notify) fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
 }
@@ -183,6 +194,6 @@ fn give(mut stream: TcpStream, reply: &Reply) {
 }
 
 /// Runs a future of a test to its end, on a runtime of its own.
-pub(in crate::notify) fn block<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }

@@ -1,0 +1,3 @@
+//! What the tests of all who send share.
+
+pub(crate) mod receiver;
