@@ -131,6 +131,7 @@ fn a_killed_service_is_seen_with_its_cause() {
         let (a, gone) = if &*one.name == "a.service" { (one, two) } else { (two, one) };
         assert!(running(a), "{a:?}");
         assert!(a.invocation.is_some() && a.since.is_some());
+        assert_eq!(a.active_since, a.since, "it became active and has stayed so");
         assert!(a.service.as_ref().is_some_and(|s| s.main_pid > 0 && &*s.result == "success"));
         assert_eq!((&*gone.name, gone.load), ("gone.service", LoadState::NotFound));
 

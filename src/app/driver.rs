@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::lag::Lag;
 use super::lanes::Lanes;
 use crate::engine::event::part_state;
 use crate::engine::observation::{Invocation, Part, PartState, SourceKind};
@@ -114,6 +115,7 @@ pub(super) struct Driver {
     deadline: Option<Boot>,
     dirty: bool,
     published: Boot,
+    lag: Lag,
     /// The journal's cursors as last saved.
     lives: Option<String>,
     errors: Option<String>,
@@ -148,6 +150,7 @@ impl Driver {
             deadline: None,
             dirty: false,
             published: Boot(0),
+            lag: Lag::default(),
             lives: None,
             errors: None,
         };
@@ -159,7 +162,9 @@ impl Driver {
     pub(super) async fn run(mut self) -> usize {
         let mut stopping = false;
         while !stopping {
-            let sleep = tokio::time::sleep(self.sleep());
+            let rest = self.sleep();
+            let due = (self.now)().boot.after(rest);
+            let sleep = tokio::time::sleep(rest);
             tokio::select! {
                 biased;
                 control = self.inlets.control.recv() => match control {
@@ -180,7 +185,10 @@ impl Driver {
                     self.drain();
                 }
                 Some(request) = self.inlets.commands.recv() => self.command(request),
-                () = sleep => {}
+                () = sleep => {
+                    let now = (self.now)().boot;
+                    self.lag.saw(now.since(due), now);
+                }
             }
             self.on_time();
         }
@@ -224,7 +232,9 @@ impl Driver {
     fn publish(&mut self, now: Now) {
         self.dirty = false;
         self.published = now.boot;
-        self.snapshots.send_replace(Arc::new(self.engine.snapshot(now)));
+        let mut snapshot = self.engine.snapshot(now);
+        snapshot.loop_lag = self.lag.worst(now.boot);
+        self.snapshots.send_replace(Arc::new(snapshot));
     }
 
     fn event(&mut self, event: Event) {

@@ -43,6 +43,28 @@ pub enum Outcome {
         /// How it went.
         result: Delivery,
     },
+    /// An exporter of measurements has done something.
+    Export {
+        /// The exporter.
+        exporter: Arc<str>,
+        /// What, since it last said.
+        done: Export,
+    },
+}
+
+/// What an exporter of measurements did since it last said; batches, unless said otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Export {
+    /// Taken by the receiver.
+    pub sent: u64,
+    /// Tries that failed.
+    pub failed: u64,
+    /// Given up: refused for good, or no room for them.
+    pub dropped: u64,
+    /// Measurements within batches sent that the receiver did not take.
+    pub rejected: u64,
+    /// Waiting now.
+    pub queued: usize,
 }
 
 /// How a try to deliver a message went.

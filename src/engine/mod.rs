@@ -20,6 +20,7 @@ pub mod calendar;
 mod commands;
 mod desk;
 pub mod event;
+mod exports;
 mod files;
 mod host;
 pub mod matcher;
@@ -28,6 +29,7 @@ mod quiet;
 mod report;
 pub mod rules;
 pub mod saved;
+mod start;
 pub mod time;
 mod timers;
 mod unit;
@@ -52,10 +54,9 @@ pub use words::{AlertKind, CheckId, CheckKind, Reason, Severity, Verdict};
 
 use book::Book;
 use desk::{Desk, Lasting};
-use observation::{Part, PartState, Round, SourceKind, UnitSeen};
-use quiet::Quiet;
-use saved::{AgentRecord, CountRecord};
-use timers::{Timer, Timers};
+use observation::{Part, PartSeen, PartState, Round, SourceKind, UnitSeen};
+use saved::AgentRecord;
+use timers::Timer;
 use unit::Unit;
 use view::{MaintenanceView, Value};
 
@@ -85,6 +86,8 @@ pub struct Engine {
     rounds: BTreeSet<SourceKind>,
     /// `None` until something is known of the bus.
     bus: Option<bool>,
+    bus_reconnects: u64,
+    exports: exports::Exports,
     units_total: Option<u32>,
     agent: AgentRecord,
     generation: u64,
@@ -93,104 +96,6 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Takes up what was saved. The step holds what a start itself decides.
-    pub fn new(
-        rules: Rules,
-        saved: Saved,
-        boot_id: Arc<str>,
-        mode: Mode,
-        now: Now,
-    ) -> (Self, Step) {
-        let first_start = saved.agent.as_ref().is_none_or(|a| !a.settled);
-        let next_alert = saved.agent.as_ref().map_or(1, |a| a.next_alert);
-        // A number that was given out but not saved must not be given out again.
-        let next_alert = saved
-            .alerts
-            .iter()
-            .filter_map(|a| a.id.strip_prefix('a')?.parse::<u64>().ok())
-            .map(|n| n + 1)
-            .fold(next_alert, u64::max);
-        let mut saved = saved;
-        let next_alert = saved
-            .silences
-            .iter()
-            .filter_map(|s| s.id.strip_prefix('s')?.parse::<u64>().ok())
-            .map(|n| n + 1)
-            .fold(next_alert, u64::max);
-        let unexpected =
-            saved.agent.as_ref().is_some_and(|a| a.boot_id != boot_id && !a.clean_stop);
-        let agent = AgentRecord {
-            boot_id: boot_id.clone(),
-            clean_stop: false,
-            next_alert,
-            settled: !first_start,
-            reported: saved.agent.as_ref().and_then(|a| a.reported.clone()),
-        };
-        let labels = Arc::new(rules.labels.clone());
-        let desk = Desk {
-            rules,
-            labels,
-            boot_id,
-            checks: BTreeMap::new(),
-            book: Book::load(&mut saved, next_alert, first_start, now),
-            timers: Timers::default(),
-            holds: saved.holds,
-            quiet: Quiet::default(),
-            out: Step::default(),
-            now,
-            force: mode.force,
-            eager: mode.eager,
-            blind_gap: true,
-            ready: false,
-            patience: now.boot.after(FIRST_ROUND),
-            restarts: 0,
-        };
-        let mut restarts = saved.restarts;
-        let mut units: BTreeMap<Arc<str>, Unit> = saved
-            .counts
-            .into_iter()
-            .map(|c| (c.unit.clone(), Unit::load(c.clone(), restarts.remove(&c.unit))))
-            .collect();
-        for (name, record) in restarts {
-            let unit = Unit::load(CountRecord::new(name.clone()), Some(record));
-            units.insert(name, unit);
-        }
-        let mut engine = Self {
-            desk,
-            units,
-            host: host::Host::default(),
-            heartbeats: files::Heartbeats::default(),
-            mode,
-            rounds: BTreeSet::new(),
-            bus: None,
-            units_total: None,
-            agent,
-            generation: 0,
-            started: now.wall,
-            report_due: now.wall,
-        };
-        for unit in engine.units.values_mut() {
-            unit.rearm(&mut engine.desk);
-        }
-        for key in engine.desk.book.keys() {
-            if key.kind == AlertKind::Errors {
-                let unit = engine.units.entry(key.check.name.clone()).or_insert_with_key(Unit::new);
-                unit.expect_quiet(&mut engine.desk);
-            }
-        }
-        engine.desk.with_book(|book, pen| {
-            book.reconsider(pen);
-            book.arm_silences(pen);
-        });
-        engine.arm_report();
-        engine.host.rebooted(unexpected, &mut engine.desk);
-        engine.arm_hold();
-        engine.desk.keep(Change::Agent(engine.agent.clone()));
-        engine.fire();
-        let step = engine.finish();
-        (engine, step)
-    }
-
     /// One event at one time. Time must not run backwards by the boot clock; if it does, nothing is
     /// early, only late.
     pub fn step(&mut self, event: Event, now: Now) -> Step {
@@ -226,8 +131,10 @@ impl Engine {
         }
         let checks: Vec<CheckId> = self.desk.checks.keys().cloned().collect();
         for id in &checks {
-            let channel_gone = files::is_channel(id) && !self.desk.rules.is_channel(id);
-            if channel_gone || no_heartbeats && id.kind == CheckKind::Heartbeat {
+            let rules = &self.desk.rules;
+            let gone = files::is_channel(id) && !rules.is_channel(id)
+                || exports::is_exporter(id) && !rules.is_exporter(id);
+            if gone || no_heartbeats && id.kind == CheckKind::Heartbeat {
                 self.desk.drop_check(id, Reason::NoLongerWatched.meaning());
             }
         }
@@ -312,6 +219,9 @@ impl Engine {
             quiet: self.desk.quiet.standing(CheckKind::Unit, now).map(|w| w.why),
             channels: self.desk.book.channels(&self.desk.rules),
             holds: self.desk.holds.iter().filter(|h| h.until > now.wall).cloned().collect(),
+            exports: self.exports.shown(&self.desk.rules),
+            bus_reconnects: self.bus_reconnects,
+            loop_lag: 0,
             units_total: self.units_total,
             started: self.started,
         }
@@ -405,9 +315,14 @@ impl Engine {
                 desk.quiet.packages(seen, desk.now);
                 desk.with_book(Book::answered);
             }
+            // What was on its way when it was taken out of the configuration.
+            Observation::Part(PartSeen { part: Part::Exporter(name), .. })
+                if !desk.rules.exporters.contains(&name) => {}
             Observation::Part(seen) => {
                 if seen.part == Part::Bus {
-                    self.bus = Some(seen.state == PartState::Works);
+                    let works = seen.state == PartState::Works;
+                    self.bus_reconnects += u64::from(works && self.bus == Some(false));
+                    self.bus = Some(works);
                     if seen.state != PartState::Works {
                         // What happens from now on is seen by the journal only.
                         desk.blind_gap = true;
@@ -530,7 +445,8 @@ impl Engine {
     fn end_what_is_over(&mut self) {
         for key in self.desk.book.keys() {
             // Whether a channel works is known only when it has tried.
-            let untried = self.desk.rules.is_channel(&key.check);
+            let rules = &self.desk.rules;
+            let untried = rules.is_channel(&key.check) || rules.is_exporter(&key.check);
             let blind = untried || key.check.kind == CheckKind::Unit && self.bus == Some(false);
             if blind
                 || key.kind == AlertKind::Errors
@@ -539,7 +455,8 @@ impl Engine {
                 continue;
             }
             let reason = Reason::NoLongerWatched;
-            let text = match files::is_channel(&key.check) {
+            let part = files::is_channel(&key.check) || exports::is_exporter(&key.check);
+            let text = match part {
                 true => reason.meaning(),
                 false => "it was over, or no longer watched, when keepwell came back",
             };
@@ -556,6 +473,10 @@ impl Engine {
             }
             Outcome::Delivery { channel, id, result } => {
                 desk.with_book(|book, pen| book.delivery(&channel, &id, &result, pen));
+            }
+            Outcome::Export { exporter, done } => {
+                self.exports.add(exporter, done, desk.now.wall);
+                desk.out.dirty = true;
             }
         }
     }

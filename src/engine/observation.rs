@@ -228,6 +228,8 @@ pub struct UnitSeen {
     pub invocation: Option<Invocation>,
     /// `StateChangeTimestamp`: when it entered its present state.
     pub since: Option<Wall>,
+    /// `ActiveEnterTimestamp`: when it last became active, where that has been read.
+    pub active_since: Option<Wall>,
     /// Its last start was skipped because of a `Condition=` (`ConditionResult` is false while
     /// `ConditionTimestamp` is set).
     pub condition_failed: bool,
@@ -477,6 +479,8 @@ pub enum Part {
     StateFile,
     /// A notification channel, by name.
     Channel(Arc<str>),
+    /// An exporter of measurements, by name.
+    Exporter(Arc<str>),
     /// A source, by name.
     Source(SourceKind),
     /// The configuration that a reload refused.
@@ -493,6 +497,7 @@ impl Part {
             Self::StateFile => "state-file".into(),
             Self::Configuration => "configuration".into(),
             Self::Channel(name) => format!("channel-{name}").into(),
+            Self::Exporter(name) => format!("exporter-{name}").into(),
             Self::Source(SourceKind::Units) => "source-units".into(),
             Self::Source(SourceKind::Host) => "source-host".into(),
             Self::Source(SourceKind::Heartbeats) => "source-heartbeats".into(),

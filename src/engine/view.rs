@@ -47,6 +47,13 @@ pub struct Snapshot {
     pub quiet: Option<Reason>,
     /// Who can be told, in the order of the configuration.
     pub channels: Vec<ChannelView>,
+    /// What sends measurements elsewhere, by name; none before its first try.
+    pub exports: Vec<ExportView>,
+    /// Times that the connection to systemd was lost and came back, since keepwell started.
+    pub bus_reconnects: u64,
+    /// How late the driver was at worst with what was due, of the last one to two minutes, µs.
+    /// Filled in by the driver.
+    pub loop_lag: u64,
     /// Units that systemd has loaded, where known.
     pub units_total: Option<u32>,
     /// When keepwell started.
@@ -76,6 +83,25 @@ pub struct MaintenanceView {
     pub name: Arc<str>,
     /// When it ends.
     pub until: Wall,
+}
+
+/// How an exporter of measurements does; batches since keepwell started, unless said otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ExportView {
+    /// Its name: `otlp`, `azure`.
+    pub name: Arc<str>,
+    /// Taken by the receiver.
+    pub sent: u64,
+    /// Tries that failed.
+    pub failed: u64,
+    /// Given up: refused for good, or no room for them.
+    pub dropped: u64,
+    /// Measurements within batches sent that the receiver did not take.
+    pub rejected: u64,
+    /// Waiting now.
+    pub queued: usize,
+    /// When one was last taken.
+    pub last_success: Option<Wall>,
 }
 
 /// How a channel does.
@@ -195,6 +221,8 @@ pub struct UnitView {
     pub step: u32,
     /// keepwell is restarting it, or waits to see whether it stays up.
     pub restarting: bool,
+    /// The configured number of restarts did not help.
+    pub gave_up: bool,
     /// When keepwell will restart it.
     pub next_attempt: Option<Wall>,
     /// The run that the last failure was about.

@@ -68,6 +68,16 @@ fn answer(opened: &mut Opened) -> (StoreEvent, Vec<PartSeen>) {
     }
 }
 
+/// Waits for a commit to be stored, and for a part to be said to work again: before or after it,
+/// as slow as the disk is.
+fn stored_and_works(opened: &mut Opened, seq: u64, which: &Part) {
+    let (answer, parts) = answer(opened);
+    assert_eq!(answer, StoreEvent::Stored(seq));
+    if !parts.iter().any(|seen| seen.part == *which && seen.state == PartState::Works) {
+        part(opened, which, |state| *state == PartState::Works);
+    }
+}
+
 /// Waits until a part is said to be in a state that `want` accepts.
 fn part(opened: &mut Opened, part: &Part, want: fn(&PartState) -> bool) -> PartState {
     loop {

@@ -701,6 +701,7 @@ impl World {
             job,
             invocation: Some(unit.run),
             since: Some(self.now.wall),
+            active_since: None,
             condition_failed: false,
             service: Some(ServiceSeen {
                 result: if bad { "signal" } else { "success" }.into(),

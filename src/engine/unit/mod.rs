@@ -368,6 +368,7 @@ impl Unit {
                 self.healing.record.phase,
                 Phase::Acting { .. } | Phase::Verifying { .. }
             ),
+            gave_up: self.healing.record.phase == Phase::GaveUp,
             next_attempt: match &self.healing.record.phase {
                 Phase::Waiting { at } => Some(at.wall),
                 _ => None,

@@ -17,8 +17,7 @@ fn a_corrupt_state_file_is_set_aside_and_the_rest_goes_on() {
         assert!(text.contains("is corrupt") && text.contains("set aside as"), "{text}");
         assert!(!path.exists());
         store.commit(commit(1, vec![Change::Restart("a.service".into(), record(1))])).unwrap();
-        assert_eq!(answer(&mut opened).0, StoreEvent::Stored(1));
-        part(&mut opened, &Part::StateFile, |s| *s == PartState::Works);
+        stored_and_works(&mut opened, 1, &Part::StateFile);
         close(store).unwrap();
         assert_eq!(state(dir.path())["units"]["a.service"]["step"], 1);
     }
@@ -71,8 +70,7 @@ fn a_database_that_is_none_is_set_aside() {
     };
     assert!(text.contains("keepwell.db is corrupt") && text.contains("set aside as"), "{text}");
     store.commit(commit(1, vec![Change::Alert(alert(1, false))])).unwrap();
-    assert_eq!(answer(&mut opened).0, StoreEvent::Stored(1));
-    part(&mut opened, &Part::Database, |s| *s == PartState::Works);
+    stored_and_works(&mut opened, 1, &Part::Database);
     close(store).unwrap();
     let aside: Vec<_> =
         listing(dir.path()).into_iter().filter(|n| n.starts_with("keepwell.db.corrupt-")).collect();

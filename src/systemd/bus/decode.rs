@@ -49,6 +49,7 @@ pub struct UnitHalf {
     pub job: Option<bool>,
     pub invocation: Option<Option<Invocation>>,
     pub since: Option<Option<Wall>>,
+    pub active_since: Option<Option<Wall>>,
     pub condition_result: Option<bool>,
     pub condition_checked: Option<bool>,
     pub triggered: Option<bool>,
@@ -91,6 +92,9 @@ impl UnitHalf {
         if let Some(since) = self.since {
             seen.since = since;
         }
+        if let Some(since) = self.active_since {
+            seen.active_since = since;
+        }
         if let (Some(result), Some(checked)) = (self.condition_result, self.condition_checked) {
             seen.condition_failed = checked && !result;
         }
@@ -105,10 +109,8 @@ impl UnitHalf {
             ("InvocationID", Small::Bytes(id)) => {
                 self.invocation = Some(Invocation::from_bytes(id));
             }
-            ("StateChangeTimestamp", Small::U64(us)) => {
-                let wall = i64::try_from(*us).ok().filter(|us| *us > 0).map(Wall);
-                self.since = Some(wall);
-            }
+            ("StateChangeTimestamp", Small::U64(us)) => self.since = Some(moment(*us)),
+            ("ActiveEnterTimestamp", Small::U64(us)) => self.active_since = Some(moment(*us)),
             ("ConditionResult", Small::Bool(met)) => self.condition_result = Some(*met),
             ("ConditionTimestamp", Small::U64(us)) => self.condition_checked = Some(*us != 0),
             ("TriggeredBy", Small::Names(names)) => self.triggered = Some(!names.is_empty()),
@@ -132,6 +134,7 @@ impl UnitHalf {
                 | "Job"
                 | "InvocationID"
                 | "StateChangeTimestamp"
+                | "ActiveEnterTimestamp"
                 | "ConditionResult"
                 | "ConditionTimestamp"
                 | "TriggeredBy"
@@ -141,6 +144,11 @@ impl UnitHalf {
                 | "PartOf"
         )
     }
+}
+
+/// systemd says 0 of what has not happened.
+fn moment(us: u64) -> Option<Wall> {
+    i64::try_from(us).ok().filter(|us| *us > 0).map(Wall)
 }
 
 impl ServiceHalf {

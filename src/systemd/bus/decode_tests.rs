@@ -30,6 +30,7 @@ fn a_unit_change_is_read_and_the_rest_is_skipped() {
     changed.insert("Job", Variant::from(job));
     changed.insert("InvocationID", Variant::from(vec![1_u8; 16]));
     changed.insert("StateChangeTimestamp", 1_700_000_000_000_000_u64.into());
+    changed.insert("ActiveEnterTimestamp", 1_600_000_000_000_000_u64.into());
     changed.insert("StateChangeTimestampMonotonic", 5_u64.into());
     changed.insert("ConditionResult", false.into());
     changed.insert("ConditionTimestamp", 9_u64.into());
@@ -47,6 +48,7 @@ fn a_unit_change_is_read_and_the_rest_is_skipped() {
     assert!(seen.job && seen.condition_failed);
     assert_eq!(seen.invocation, Some(Invocation([1; 16])));
     assert_eq!(seen.since, Some(Wall(1_700_000_000_000_000)));
+    assert_eq!(seen.active_since, Some(Wall(1_600_000_000_000_000)));
     assert_eq!(half.triggered, None);
 }
 
