@@ -15,7 +15,8 @@ use keepwell::config::{self, Environment, Input, Loaded, Options, Proxy};
 use keepwell::engine::rules::ReportTimes;
 use proptest::prelude::*;
 
-const KINDS: [&str; 6] = ["webhook", "slack", "discord", "teams", "email", "telegram"];
+const KINDS: [&str; 8] =
+    ["webhook", "slack", "discord", "teams", "email", "telegram", "otlp", "azure"];
 
 fn folder(name: &str) -> PathBuf {
     // Relative, so that messages are the same on every machine; tests run in the package's folder.
@@ -25,7 +26,11 @@ fn folder(name: &str) -> PathBuf {
 fn options(sample: &Path) -> Options {
     let is_env = sample.extension().is_some_and(|e| e == "env");
     let text = if is_env { fs::read_to_string(sample).unwrap() } else { String::new() };
-    let fixed = [("CREDENTIALS_DIRECTORY", "tests/config/credentials"), ("DEV_URL", "http://d/x")];
+    let fixed = [
+        ("CREDENTIALS_DIRECTORY", "tests/config/credentials"),
+        ("DEV_URL", "http://d/x"),
+        ("DEV_CONNECTION", "hunter2"),
+    ];
     let environment: Environment =
         text.lines().filter_map(|line| line.split_once('=')).chain(fixed).collect();
     let file = Some(sample).filter(|path| path.is_file() && !is_env);
@@ -93,7 +98,13 @@ fn the_sample_with_everything_is_read_as_written() {
     assert_eq!(rules.pressure.keys().collect::<Vec<_>>(), ["cpu", "memory"]);
     assert_eq!(config.http.token.unwrap().expose(), "a-token");
     assert_eq!(config.host.ignore_types, ["nfs4", "fuse.sshfs"]);
-    assert_eq!(config.channels.len(), 3);
+    // Two of them for what is sent to collectors.
+    assert_eq!(config.channels.len(), 5);
+    assert_eq!(
+        config.telemetry.to_string(),
+        "measurements to https://metrics.example.org; alerts to https://collector.example.org and \
+         Application Insights"
+    );
     let alerts = &rules.alerts;
     // Those of worker, its heartbeat, the other heartbeat and the disks come before the two routes.
     assert_eq!(alerts.routes.len(), 6);
@@ -121,6 +132,27 @@ fn the_sample_of_variables_makes_three_channels() {
     let want = [("webhook", "slack"), ("email", "email"), ("telegram", "telegram")];
     assert_eq!(kinds, want);
     assert!(config.warnings.found.is_empty(), "{}", config.warnings);
+}
+
+#[test]
+fn the_samples_of_the_variables_of_telemetry_send_what_they_can() {
+    let of = |name: &str| {
+        let mut loaded = config::load(&options(&folder(name)));
+        check_kinds(&mut loaded);
+        assert!(!config::show::text(&loaded).contains("hunter2"));
+        loaded.finish().unwrap()
+    };
+    let good = of("valid/telemetry.env");
+    let to = "http://collector.example.org:4318 and Application Insights";
+    assert_eq!(good.telemetry.to_string(), format!("measurements to {to}; alerts to {to}"));
+    assert!(good.warnings.found.is_empty(), "{}", good.warnings);
+    // A fleet's variables with mistakes in each.
+    let fleet = of("valid/telemetry-fleet.env");
+    let to = "Application Insights";
+    assert_eq!(fleet.telemetry.to_string(), format!("measurements to {to}; alerts to {to}"));
+    let said = fleet.warnings.to_string();
+    assert!(said.contains("OTEL_EXPORTER_OTLP_PROTOCOL") && !said.contains("hunter2"), "{said}");
+    assert!(!said.contains("AZURE_AUTHORITY_HOST"), "{said}");
 }
 
 #[test]

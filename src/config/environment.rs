@@ -8,6 +8,7 @@ use super::sink::{Place, Sink};
 use super::tree::{self, Entry, Node, Table, Value};
 
 mod channels;
+mod telemetry;
 
 /// A variable that sets a key, and how its text becomes the key's value.
 struct Variable {
@@ -34,7 +35,12 @@ pub(super) const CONFIG: &str = "KEEPWELL_CONFIG";
 
 /// Every variable that sets something in the configuration.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    VARIABLES.iter().map(|v| v.name).chain([LISTEN, TOKEN, CONFIG]).chain(channels::NAMES)
+    VARIABLES
+        .iter()
+        .map(|v| v.name)
+        .chain([LISTEN, TOKEN, CONFIG])
+        .chain(channels::NAMES)
+        .chain(telemetry::names())
 }
 
 /// The variables of a process. An empty one counts as not set.
@@ -94,6 +100,7 @@ pub(super) fn merge_into(document: &mut Table, sink: &mut Sink) {
         put(document, sink, TOKEN, "http", "token", |_| value);
     }
     channels::merge_into(document, sink);
+    telemetry::merge_into(document, sink);
 }
 
 fn put(

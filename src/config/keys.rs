@@ -2,9 +2,11 @@
 //! `config show`, the merging of documents and the test of `docs/configuration.md` use this table;
 //! a test keeps it true to what the readers ask for. The keys of a channel kind are the kind's own.
 
+mod export;
 mod tell;
 mod watch;
 
+use export::{AZURE, OTLP, TELEMETRY};
 use tell::{ALERTS, CHANNEL, ESCALATION, MAINTENANCE, OUTBOUND, REPORT, ROUTE};
 use watch::{BACKOFF, CRASH_LOOP, HEARTBEAT, HOST, UNIT, UNITS};
 
@@ -25,6 +27,8 @@ pub enum Kind {
     Size,
     /// A text.
     Text,
+    /// An address that is no secret but for what is asked behind its `?`.
+    Address,
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// A list of texts.
@@ -33,6 +37,8 @@ pub enum Kind {
     Identifiers,
     /// A table of texts with free keys.
     TextMap,
+    /// A table of secrets with free keys.
+    SecretMap,
     /// A text, `{ credential = … }`, `{ env = … }` or `{ file = … }`.
     Secret,
     /// An address with a port, a list of those, or `false`.
@@ -122,7 +128,10 @@ pub const ROOT: &[Key] = &[
     table("http", Kind::Table(HTTP), "The HTTP server."),
     table("journal", Kind::Table(JOURNAL), "The journal."),
     table("store", Kind::Table(STORE), "What is kept on disk."),
-    table("outbound", Kind::Table(OUTBOUND), "How channels reach the network."),
+    table("telemetry", Kind::Table(TELEMETRY), "What is sent to collectors, and as whom."),
+    table("otlp", Kind::Table(OTLP), "Sending by OTLP, over HTTP."),
+    table("azure", Kind::Table(AZURE), "Sending to Azure Monitor."),
+    table("outbound", Kind::Table(OUTBOUND), "How all that is sent reaches the network."),
     table("channel", Kind::OpenSections(CHANNEL), "Somebody who is told; the type has more keys."),
 ];
 

@@ -34,7 +34,8 @@ pub use paths::{Paths, PathsError};
 pub use secret::Secret;
 pub use section::{Reader, Section};
 pub use settings::{
-    Agent, ChannelSection, Config, HostFilters, Http, Journal, Outbound, Proxy, Store,
+    Agent, Azure, ChannelSection, Cloud, Config, HostFilters, Http, Identity, Journal, Otlp,
+    Outbound, Proxy, Signal, Store, Telemetry, Temporality,
 };
 pub use sink::Sink;
 

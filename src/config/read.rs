@@ -17,6 +17,7 @@ use super::tree::{Table, Value};
 
 mod alerts;
 mod channels;
+mod export;
 mod units;
 
 use alerts::Told;
@@ -54,9 +55,13 @@ pub(super) fn config(document: &Table, options: &Options, sink: &mut Sink) -> Co
     let agent = agent(&mut sections, &mut rules, sink);
     let host = host(&mut sections, &mut rules, &mut told, sink);
     let heartbeat_places = units::units(&mut sections, &mut rules, &mut told, sink);
-    let (channels, names) = channels::channels(&mut sections, sink);
+    let (mut channels, mut names) = channels::channels(&mut sections, sink);
+    let outbound = channels::outbound(&mut sections, sink);
+    let telemetry = export::telemetry(&mut sections, &outbound, sink);
+    export::add_channels(&telemetry, &mut channels, &mut names, sink);
     rules.channels = channels.iter().map(|channel| channel.rule.clone()).collect();
     rules.alerts = alerts::alerts(&mut sections, told, &names, sink);
+    rules.exporters = telemetry.exporters();
     Config {
         agent,
         rules,
@@ -65,7 +70,8 @@ pub(super) fn config(document: &Table, options: &Options, sink: &mut Sink) -> Co
         http: http(&mut sections, sink),
         journal: journal(&mut sections, sink),
         store: store(&mut sections, sink),
-        outbound: channels::outbound(&mut sections, sink),
+        outbound,
+        telemetry,
         channels,
         files: Vec::new(),
         warnings: Diagnostics::default(),

@@ -77,6 +77,7 @@ fn value(kind: Kind) -> Value {
             "pattern": "^\\s*[0-9.]+\\s*(B|K|M|G|T|KiB|MiB|GiB|TiB|kB|KB|MB|GB|TB)$",
         }),
         Kind::Text => json!({ "type": "string", "minLength": 1 }),
+        Kind::Address => json!({ "type": "string", "pattern": "^\\s*https?://[^/]" }),
         Kind::OneOf(words) => json!({ "enum": words }),
         Kind::TextList => json!({
             "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }],
@@ -87,6 +88,9 @@ fn value(kind: Kind) -> Value {
         }
         Kind::TextMap => {
             json!({ "type": "object", "additionalProperties": { "type": "string" } })
+        }
+        Kind::SecretMap => {
+            json!({ "type": "object", "additionalProperties": value(Kind::Secret) })
         }
         Kind::Secret => {
             let one = |way: &str| {

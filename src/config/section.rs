@@ -129,7 +129,8 @@ impl Reader<'_> {
     }
 
     /// Reads a key by a function of the caller. It gets the full name for messages, and is called
-    /// for values of less weight as well, so that they are checked.
+    /// for values of less weight as well, so that they are checked. Where a variable is left out,
+    /// they hold.
     pub fn value<T>(
         &mut self,
         key: &'static str,
@@ -138,10 +139,12 @@ impl Reader<'_> {
         self.ask(key);
         let entry = self.section.table.get(key)?;
         let name = self.section.name(key);
+        let mut beneath = None;
         for node in &entry.hidden {
-            read(&name, node, self.sink);
+            beneath = read(&name, node, self.sink);
         }
-        read(&name, &entry.node, self.sink)
+        let found = read(&name, &entry.node, self.sink);
+        if found.is_none() && self.sink.is_shared(entry.node.at) { beneath } else { found }
     }
 
     /// `true` or `false`.
@@ -274,7 +277,8 @@ impl Reader<'_> {
             Value::Bool(false) => Some(None),
             Value::Table(table) => Some(Some(Section::new(&label, name, node.at, table.clone()))),
             _ => {
-                expected(sink, name, node, "a table, or false for off");
+                expected(sink, name, node, "a table, or false for off")
+                    .hint("write { key = value }, or leave it out");
                 None
             }
         })

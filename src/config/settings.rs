@@ -1,5 +1,7 @@
 //! The configuration as the other rooms use it: typed and complete.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,8 +33,10 @@ pub struct Config {
     pub journal: Journal,
     /// What is kept on disk.
     pub store: Store,
-    /// How channels reach the network.
+    /// How all that is sent reaches the network.
     pub outbound: Outbound,
+    /// What is sent to collectors.
+    pub telemetry: Telemetry,
     /// Who is told; the kinds read the rest of each section.
     pub channels: Vec<ChannelSection>,
     /// The files that were read, in rising weight.
@@ -118,6 +122,184 @@ pub enum Proxy {
     Off,
     /// This one.
     Url(Secret),
+}
+
+/// `[telemetry]`, `[otlp]` and `[azure]`.
+#[derive(Debug, Clone)]
+pub struct Telemetry {
+    /// How often measurements are sent.
+    pub interval: Duration,
+    /// `service.name`.
+    pub service_name: String,
+    /// Further attributes of the resource.
+    pub attributes: BTreeMap<String, String>,
+    /// Whether the cloud is asked where this host runs.
+    pub cloud: Cloud,
+    /// How much may wait in memory for one receiver, in bytes.
+    pub buffer: u64,
+    /// A receiver that takes nothing for so long is a warning.
+    pub warn_after: Duration,
+    /// By OTLP.
+    pub otlp: Otlp,
+    /// To Azure Monitor.
+    pub azure: Azure,
+}
+
+impl Telemetry {
+    /// The names of the exporters of measurements that are configured.
+    pub fn exporters(&self) -> Vec<Arc<str>> {
+        let otlp = self.otlp.metrics.is_some().then(|| "otlp".into());
+        let azure = self.azure.connection_string.is_some() && self.azure.metrics;
+        otlp.into_iter().chain(azure.then(|| "azure".into())).collect()
+    }
+}
+
+impl Signal {
+    /// `scheme://host:port`; what stands behind it may be a secret.
+    pub fn shown(&self) -> &str {
+        let host = self.url.find("://").map_or(0, |at| at + 3);
+        let end = self.url[host..].find(['/', '?', '#']).map_or(self.url.len(), |at| host + at);
+        &self.url[..end]
+    }
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { headers, timeout, gzip, .. } = self;
+        let mut out = f.debug_struct("Signal");
+        out.field("url", &self.shown()).field("headers", headers);
+        out.field("timeout", timeout).field("gzip", gzip).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Telemetry {
+    /// Where measurements and alerts go; empty when nowhere.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let azure = self.azure.connection_string.as_ref().map(|_| "Application Insights");
+        let all = [
+            ("measurements", self.otlp.metrics.as_ref(), azure.filter(|_| self.azure.metrics)),
+            ("alerts", self.otlp.logs.as_ref(), azure.filter(|_| self.azure.alerts)),
+        ];
+        let mut said = false;
+        for (what, signal, azure) in all {
+            let to: Vec<&str> = signal.map(Signal::shown).into_iter().chain(azure).collect();
+            if !to.is_empty() {
+                let before = if said { "; " } else { "" };
+                write!(f, "{before}{what} to {}", to.join(" and "))?;
+                said = true;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the cloud's metadata service is asked where this host runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cloud {
+    /// Where the vendor of the machine says that it is one of Azure's.
+    Auto,
+    /// Yes.
+    Azure,
+    /// No.
+    None,
+}
+
+/// `[otlp]`
+#[derive(Debug, Clone, Default)]
+pub struct Otlp {
+    /// Where measurements go, if anywhere.
+    pub metrics: Option<Signal>,
+    /// Where alerts go as log records, if anywhere.
+    pub logs: Option<Signal>,
+    /// What counters say; by the receiver if not said.
+    pub temporality: Option<Temporality>,
+    /// Whether histograms are exponential; by the receiver if not said.
+    pub exponential: Option<bool>,
+    /// How it reaches the network.
+    pub outbound: Outbound,
+    /// `ca` stands in this section itself.
+    pub own_ca: bool,
+}
+
+/// What counters say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Temporality {
+    /// All since the start.
+    Cumulative,
+    /// What was added since they were last sent.
+    Delta,
+    /// What was added, where that costs no memory; else all since the start.
+    LowMemory,
+}
+
+/// Where one signal goes by OTLP, and how.
+#[derive(Clone)]
+pub struct Signal {
+    /// The whole URL, to be used as it is.
+    pub url: String,
+    /// Where it stands.
+    pub at: Place,
+    /// Headers of each request, and where they stand.
+    pub headers: BTreeMap<String, (Secret, Place)>,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// Bodies are compressed.
+    pub gzip: bool,
+}
+
+/// `[azure]`
+#[derive(Debug, Clone)]
+pub struct Azure {
+    /// Of an Application Insights resource, and where it stands.
+    pub connection_string: Option<(Secret, Place)>,
+    /// Measurements go there.
+    pub metrics: bool,
+    /// Alerts go there.
+    pub alerts: bool,
+    /// As whom OTLP is sent to Azure Monitor.
+    pub identity: Identity,
+    /// Where the keys stand that are set.
+    pub places: BTreeMap<&'static str, Place>,
+    /// The client id of the identity.
+    pub client_id: Option<String>,
+    /// The directory.
+    pub tenant_id: Option<String>,
+    /// The secret of an application.
+    pub client_secret: Option<Secret>,
+    /// The token of a workload identity.
+    pub token_file: Option<PathBuf>,
+    /// Who gives tokens, without a slash at the end.
+    pub authority: String,
+    /// The metadata service of the machine, without a slash at the end.
+    pub metadata: String,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// How it reaches the network.
+    pub outbound: Outbound,
+    /// `ca` stands in this section itself.
+    pub own_ca: bool,
+}
+
+impl Azure {
+    /// Where the first of these keys stands that is set.
+    pub fn place_of(&self, keys: &[&str]) -> Option<Place> {
+        keys.iter().find_map(|key| self.places.get(key).copied())
+    }
+}
+
+/// As whom OTLP is sent to Azure Monitor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Identity {
+    /// What is set, else the identity of the machine; only for endpoints of Azure Monitor.
+    Auto,
+    /// The identity of the machine.
+    Managed,
+    /// A token in a file that is exchanged for one of the directory.
+    Workload,
+    /// An application with a secret.
+    ClientSecret,
+    /// Nobody: no token is sent.
+    None,
 }
 
 /// One `[[channel]]`. Its kind reads `section`, from which the keys of every channel are taken out.

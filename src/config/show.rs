@@ -1,5 +1,7 @@
 //! The configuration in effect as TOML, with where each value comes from and without secrets.
 
+use std::borrow::Cow;
+
 use super::Loaded;
 use super::keys::{Key, Kind, ROOT};
 use super::secret::REDACTED;
@@ -44,7 +46,33 @@ pub fn text(loaded: &Loaded) -> String {
             _ => {}
         }
     }
+    added(&mut out, loaded);
     out
+}
+
+/// The channels that nobody wrote down: they follow from where telemetry goes.
+fn added(out: &mut String, loaded: &Loaded) {
+    let written: Vec<&Value> = match loaded.document.get("channel").map(|e| &e.node.value) {
+        Some(Value::List(list)) => list.iter().map(|node| &node.value).collect(),
+        _ => Vec::new(),
+    };
+    let is_written = |name: &str| {
+        written.iter().any(|section| match section {
+            Value::Table(section) => {
+                matches!(section.get("name").map(|e| &e.node.value), Some(Value::Text(t)) if t == name)
+            }
+            _ => false,
+        })
+    };
+    for channel in loaded.config.channels.iter().filter(|c| !is_written(&c.name)) {
+        let entry = Entry::new(
+            channel.kind_at,
+            Node { value: Value::Text(channel.kind.clone()), at: channel.kind_at },
+        );
+        out.push_str("\n[[channel]]\n");
+        line(out, "name", &quoted(&channel.name), Some(&entry), &loaded.sink);
+        line(out, "type", &quoted(&channel.kind), Some(&entry), &loaded.sink);
+    }
 }
 
 fn inner(entry: Option<&Entry>) -> Option<&Table> {
@@ -56,15 +84,25 @@ fn inner(entry: Option<&Entry>) -> Option<&Table> {
 
 fn table(out: &mut String, keys: &[Key], given: Option<&Table>, sink: &Sink) {
     for key in keys {
-        let entry = given.and_then(|table| table.get(key.name));
-        if let Some(text) = effective(key, entry) {
-            line(out, key.name, &text, entry, sink);
+        let entry = holding(given, key, sink);
+        if let Some(text) = effective(key, entry.as_deref(), sink) {
+            line(out, key.name, &text, entry.as_deref(), sink);
         }
     }
 }
 
+/// What is said of a key, by those that are not left out.
+fn holding<'a>(given: Option<&'a Table>, key: &Key, sink: &Sink) -> Option<Cow<'a, Entry>> {
+    let entry = given?.get(key.name)?;
+    if !sink.is_left_out(entry.node.at) {
+        return Some(Cow::Borrowed(entry));
+    }
+    let beneath = entry.hidden.last()?;
+    Some(Cow::Owned(Entry::new(beneath.at, beneath.clone())))
+}
+
 /// A key's value with the defaults filled in; none where it is not set at all.
-fn effective(key: &Key, entry: Option<&Entry>) -> Option<String> {
+fn effective(key: &Key, entry: Option<&Entry>, sink: &Sink) -> Option<String> {
     match (key.kind, entry) {
         (Kind::Switch(keys), None) if off(keys) => Some("false".into()),
         (Kind::Switch(_), Some(Entry { node: Node { value: Value::Bool(_), .. }, .. })) => {
@@ -75,11 +113,27 @@ fn effective(key: &Key, entry: Option<&Entry>) -> Option<String> {
             let parts: Vec<String> = keys
                 .iter()
                 .filter_map(|key| {
-                    let text = effective(key, given.and_then(|table| table.get(key.name)))?;
+                    let text = effective(key, holding(given, key, sink).as_deref(), sink)?;
                     Some(format!("{} = {text}", key.name))
                 })
                 .collect();
-            Some(format!("{{ {} }}", parts.join(", ")))
+            // A table that nobody wrote and that has no defaults says nothing.
+            match (parts.is_empty(), entry) {
+                (true, None) => None,
+                (true, Some(_)) => Some("{}".to_owned()),
+                _ => Some(format!("{{ {} }}", parts.join(", "))),
+            }
+        }
+        (Kind::SecretMap, Some(entry)) => match &entry.node.value {
+            Value::Table(table) => Some(braces_of_secrets(table)),
+            _ => Some(written("token", &entry.node, true)),
+        },
+        (Kind::Address, Some(Entry { node: Node { value: Value::Text(url), .. }, .. })) => {
+            // Some services take a key behind the question mark.
+            Some(quoted(&match url.split_once('?') {
+                Some((url, _)) => format!("{url}?{REDACTED}"),
+                None => url.clone(),
+            }))
         }
         (Kind::Secret | Kind::SecretOrOff, Some(entry)) => {
             Some(written("token", &entry.node, true))

@@ -29,6 +29,8 @@ struct Source {
     origin: Origin,
     text: Option<(String, Lines)>,
     world_readable: bool,
+    /// A variable that is set for other programs as well.
+    shared: bool,
 }
 
 /// Collects what is wrong.
@@ -40,6 +42,10 @@ pub struct Sink {
     beyond: Option<Diagnostic>,
     environment: Environment,
     lenient: bool,
+    /// A shared variable says that something is not to be sent.
+    turned_off: bool,
+    /// Shared variables that were not understood.
+    left_out: Vec<Place>,
     /// Every key that a reader asked for: lets a test compare the readers with the table of keys.
     #[cfg(test)]
     pub(super) asked: std::collections::BTreeSet<String>,
@@ -61,6 +67,8 @@ impl Sink {
             beyond: None,
             environment,
             lenient,
+            turned_off: false,
+            left_out: Vec::new(),
             #[cfg(test)]
             asked: Default::default(),
         }
@@ -69,15 +77,50 @@ impl Sink {
     pub(super) fn add_file(&mut self, path: PathBuf, text: String, world_readable: bool) -> usize {
         let origin = Origin::File(path);
         let lines = Lines::of(&text);
-        self.sources.push(Source { origin, text: Some((text, lines)), world_readable });
+        self.sources.push(Source {
+            origin,
+            text: Some((text, lines)),
+            world_readable,
+            shared: false,
+        });
         self.sources.len() - 1
     }
 
     /// The place of an environment variable.
     pub(super) fn add_variable(&mut self, name: &'static str) -> Place {
-        let origin = Origin::Environment(name);
-        self.sources.push(Source { origin, text: None, world_readable: false });
+        self.add_source(Origin::Environment(name), false)
+    }
+
+    /// The place of a variable that is set for other programs as well. What is wrong with it is a
+    /// warning and it counts as not set: what a fleet is told must not stop keepwell.
+    pub(super) fn add_shared_variable(&mut self, name: &'static str) -> Place {
+        self.add_source(Origin::Environment(name), true)
+    }
+
+    fn add_source(&mut self, origin: Origin, shared: bool) -> Place {
+        self.sources.push(Source { origin, text: None, world_readable: false, shared });
         Place::new(self.sources.len() - 1, 0..0)
+    }
+
+    /// Whether a variable that is set for other programs as well stands there.
+    pub(crate) fn is_shared(&self, at: Place) -> bool {
+        self.sources[at.source].shared
+    }
+
+    /// Remembers that a shared variable says that something is not to be sent.
+    pub(super) fn turn_off(&mut self) {
+        self.turned_off = true;
+    }
+
+    /// Whether what stands there counts as not set.
+    pub(super) fn is_left_out(&self, at: Place) -> bool {
+        self.left_out.contains(&at)
+    }
+
+    /// Whether a shared variable took something away: it was not understood, or says that nothing
+    /// is to be sent. What is then missing is worth a warning only.
+    pub(crate) fn has_left_out(&self) -> bool {
+        self.turned_off || !self.left_out.is_empty()
     }
 
     /// Reports an error at a place; a hint can be added to what it returns.
@@ -97,12 +140,22 @@ impl Sink {
 
     /// An error of a whole file that could not be read as text.
     pub(super) fn error_of_file(&mut self, path: PathBuf, message: String) -> &mut Diagnostic {
-        let origin = Origin::File(path);
-        self.sources.push(Source { origin, text: None, world_readable: false });
-        self.add(Place::new(self.sources.len() - 1, 0..0), message, false, false)
+        let at = self.add_source(Origin::File(path), false);
+        self.add(at, message, false, false)
     }
 
-    fn add(&mut self, at: Place, message: String, warning: bool, hide: bool) -> &mut Diagnostic {
+    fn add(
+        &mut self,
+        at: Place,
+        mut message: String,
+        mut warning: bool,
+        hide: bool,
+    ) -> &mut Diagnostic {
+        if !warning && self.is_shared(at) {
+            message.push_str("; the variable is left out");
+            warning = true;
+            self.left_out.push(at);
+        }
         // Of what all channels share, each may find the same fault.
         let same = |(place, d): &(Place, Diagnostic)| *place == at && d.message == message;
         if let Some(n) = self.found.iter().position(same) {

@@ -11,6 +11,7 @@ use super::*;
 
 mod alerts;
 mod channels;
+mod telemetry;
 
 fn options(variables: &[(&str, &str)]) -> Options {
     Options::new(None, variables.iter().copied().collect(), true, "localhost".into())
@@ -89,12 +90,18 @@ fn the_defaults_of_the_table_are_those_of_the_code() {
                 digest = \"0s\"";
     assert_eq!(channel(keys), channel(""));
     assert_eq!(written.outbound, bare.outbound);
+    // Who says that all is by default has said something.
+    let mut telemetry = written.telemetry;
+    assert!(!std::mem::take(&mut telemetry.azure.places).is_empty());
+    assert_eq!(format!("{telemetry:?}"), format!("{:?}", bare.telemetry));
 }
 
 #[test]
 fn every_example_of_the_table_is_valid_and_every_key_is_read() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("http-token"), "hunter2\n").unwrap();
+    for name in ["http-token", "otlp-key", "application-insights", "azure-client-secret"] {
+        std::fs::write(folder.path().join(name), "hunter2\n").unwrap();
+    }
     let variables = [("CREDENTIALS_DIRECTORY", folder.path().to_str().unwrap())];
     // Two heartbeats have one example; of `every` and `at` there is but one.
     let text = sample(|key| key.example, true)

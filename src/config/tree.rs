@@ -200,7 +200,9 @@ pub(super) fn merge(into: &mut Table, from: Table, keys: &[Key]) {
                 Value::Table(new),
                 Some(Kind::Table(keys) | Kind::Switch(keys)),
             ) => merge(old, new, keys),
-            (Value::Table(old), Value::Table(new), Some(Kind::TextMap)) => merge(old, new, &[]),
+            (Value::Table(old), Value::Table(new), Some(Kind::TextMap | Kind::SecretMap)) => {
+                merge(old, new, &[])
+            }
             (
                 Value::List(old),
                 Value::List(new),

@@ -59,6 +59,10 @@ impl Told {
     }
 }
 
+/// Channels that need no section, and the key that makes each.
+const BY_THEMSELVES: [(&str, &str); 2] =
+    [("otlp", "otlp.endpoint"), ("azure", "azure.connection_string")];
+
 /// The channels that there are.
 struct Known<'a>(Vec<&'a str>);
 
@@ -74,7 +78,11 @@ impl Known<'_> {
                 all.push(name.into());
                 continue;
             }
-            let hint = if self.0.is_empty() {
+            let hint = if let Some((_, key)) = BY_THEMSELVES.iter().find(|(own, _)| *own == name) {
+                format!(
+                    "it is there by itself once `{key}` is set, unless a [[channel]] has its type"
+                )
+            } else if self.0.is_empty() {
                 format!("there is none; add a [[channel]] with name = \"{}\"", brief(&name))
             } else {
                 suggestion(&name, &self.0).replace("it takes", "channels:")

@@ -1,5 +1,9 @@
 //! Reading secrets: the text itself, or where it is.
 
+use std::collections::BTreeMap;
+
+use reqwest::Url;
+
 use super::super::secret::{self, Secret};
 use super::super::settings::Proxy;
 use super::super::sink::{Place, Sink};
@@ -14,6 +18,59 @@ impl Reader<'_> {
     /// A secret: the text itself, or `{ credential | env | file = "…" }`.
     pub fn secret(&mut self, key: &'static str) -> Option<Secret> {
         self.value(key, secret)
+    }
+
+    /// A table of secrets with free keys, and where the keys stand.
+    pub(in crate::config) fn secret_map(
+        &mut self,
+        key: &'static str,
+    ) -> Option<BTreeMap<String, (Secret, Place)>> {
+        self.value(key, |name, node, sink| match &node.value {
+            Value::Table(table) => Some(
+                table
+                    .iter()
+                    .filter_map(|(key, entry)| {
+                        let value = secret(&format!("{name}.{key}"), &entry.node, sink)?;
+                        Some((key.clone(), (value, entry.key)))
+                    })
+                    .collect(),
+            ),
+            _ => {
+                expected(sink, name, node, "a table").hint("write { api-key = \"…\" }");
+                None
+            }
+        })
+    }
+
+    /// An address beginning with `http://` or `https://` that is no secret.
+    pub(in crate::config) fn address(&mut self, key: &'static str) -> Option<(String, Place)> {
+        self.value(key, |name, node, sink| {
+            let text = text(sink, name, node)?;
+            let trimmed = text.trim();
+            let mut wrong = |problem: &str, hint: &str| {
+                sink.error(node.at, format!("`{name}` {problem}")).hint(hint);
+                None
+            };
+            if let Some(problem) = problem_of_url(trimmed) {
+                return match trimmed.split_once(':') {
+                    // The scheme alone is forgotten easily.
+                    Some((host, port))
+                        if (1..100).contains(&host.len())
+                            && port.parse::<u16>().is_ok_and(|p| p > 0) =>
+                    {
+                        wrong(problem, &format!("write \"http://{trimmed}\""))
+                    }
+                    _ => wrong(problem, "write \"https://example.org\""),
+                };
+            }
+            match Url::parse(trimmed) {
+                Ok(url) if url.username().is_empty() && url.password().is_none() => {
+                    Some((trimmed.to_owned(), node.at))
+                }
+                Ok(_) => wrong("must not hold a user or password", "put them into a header"),
+                Err(error) => wrong(&format!("is no valid URL: {error}"), "look at host and port"),
+            }
+        })
     }
 
     /// A secret that is an address beginning with `http://` or `https://`. The text is not looked
@@ -47,19 +104,23 @@ impl Reader<'_> {
         if !secret.is_resolved() {
             return true;
         }
-        let text = secret.expose();
-        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-        let problem = match host {
-            None => "must start with https:// or http://",
-            Some(rest) if rest.is_empty() || rest.starts_with(['/', ':', '?']) => "has no host",
-            Some(_) if text.contains(|c: char| c.is_whitespace() || c.is_control()) => {
-                "must not contain spaces"
-            }
-            Some(_) => return true,
-        };
+        let Some(problem) = problem_of_url(secret.expose()) else { return true };
         let (name, at) = (self.section.name(key), self.place_of(key));
         self.sink.error(at, format!("`{name}` {problem}")).hint(hint);
         false
+    }
+}
+
+/// Why a text is no address of a web server.
+fn problem_of_url(text: &str) -> Option<&'static str> {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match host {
+        None => Some("must start with https:// or http://"),
+        Some(rest) if rest.is_empty() || rest.starts_with(['/', ':', '?']) => Some("has no host"),
+        Some(_) if text.contains(|c: char| c.is_whitespace() || c.is_control()) => {
+            Some("must not contain spaces")
+        }
+        Some(_) => None,
     }
 }
 
