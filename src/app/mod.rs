@@ -7,6 +7,7 @@ pub mod clock;
 mod core;
 mod driver;
 mod journal;
+mod lag;
 mod lanes;
 mod liveness;
 pub mod plan;

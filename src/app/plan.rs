@@ -9,6 +9,7 @@ use crate::config::{self, Config, Diagnostics, Loaded, Options};
 use crate::engine::observation::SourceKind;
 use crate::engine::rules::UnitPattern;
 use crate::notify::{self, Channel};
+use crate::outbound::Clients;
 use crate::sources::Source;
 use crate::sources::heartbeats::{FilePattern, HeartbeatSource, HeartbeatWatch};
 use crate::sources::host::{DiskFilter, HostSource, HostWatch};
@@ -16,6 +17,7 @@ use crate::sources::journal::{JournalSource, JournalWatch};
 use crate::sources::units::{LifeReader, UnitsSource, UnitsWatch};
 use crate::systemd::bus::BusAddress;
 use crate::systemd::journal::{After, Journal};
+use crate::telemetry::{self, Exporter};
 
 /// Which systemd.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +66,8 @@ pub struct Plan {
     pub config: Config,
     /// Its channels.
     pub channels: Vec<Arc<dyn Channel>>,
+    /// Its exporters of measurements.
+    pub exporters: Vec<Arc<Exporter>>,
     heartbeats: Vec<(usize, FilePattern)>,
     disks: DiskFilter,
 }
@@ -73,11 +77,29 @@ pub fn check_kinds(loaded: &mut Loaded) {
     let _ = kinds(loaded);
 }
 
-type Kinds = (Vec<Arc<dyn Channel>>, Vec<(usize, FilePattern)>, DiskFilter);
+/// What the kinds made of their sections.
+struct Kinds {
+    channels: Vec<Arc<dyn Channel>>,
+    exporters: Vec<Arc<Exporter>>,
+    heartbeats: Vec<(usize, FilePattern)>,
+    disks: DiskFilter,
+}
 
 fn kinds(loaded: &mut Loaded) -> Kinds {
     let Loaded { config, sink, .. } = loaded;
-    let channels = notify::channels(&config.channels, &config.outbound, sink);
+    let mut clients = Clients::new(config.outbound.clone());
+    let receivers = telemetry::receivers(config, &mut clients, sink);
+    let channels = notify::channels(&config.channels, &receivers, &mut clients, sink);
+    if sink.has_left_out() {
+        // Nobody is to wait for what a variable asks for in vain.
+        let rules = &mut config.rules;
+        rules.channels.retain(|rule| channels.iter().any(|c| *c.name() == rule.name));
+        rules.exporters.retain(|name| receivers.exporters.iter().any(|e| e.name() == name));
+        config.channels.retain(|section| channels.iter().any(|c| *c.name() == section.name));
+        let azure = &mut config.telemetry.azure;
+        azure.metrics &= rules.exporters.iter().any(|name| **name == *"azure");
+        azure.alerts &= config.channels.iter().any(|channel| channel.kind == "azure");
+    }
     let mut heartbeats = Vec::new();
     for (i, rule) in config.rules.heartbeats.iter().enumerate() {
         match FilePattern::try_new(&rule.path) {
@@ -93,7 +115,7 @@ fn kinds(loaded: &mut Loaded) -> Kinds {
         config.host.ignore_mounts.iter().map(|p| p.as_str().to_owned()).collect();
     // The patterns were read as globs already.
     let disks = DiskFilter::try_new(&mounts, &config.host.ignore_types).unwrap_or_default();
-    (channels, heartbeats, disks)
+    Kinds { channels, exporters: receivers.exporters, heartbeats, disks }
 }
 
 /// Reads the configuration and plans.
@@ -102,8 +124,8 @@ fn kinds(loaded: &mut Loaded) -> Kinds {
 /// Everything that is wrong with it.
 pub fn load(options: &Options) -> Result<Plan, Diagnostics> {
     let mut loaded = config::load(options);
-    let (channels, heartbeats, disks) = kinds(&mut loaded);
-    Ok(Plan { config: loaded.finish()?, channels, heartbeats, disks })
+    let Kinds { channels, exporters, heartbeats, disks } = kinds(&mut loaded);
+    Ok(Plan { config: loaded.finish()?, channels, exporters, heartbeats, disks })
 }
 
 impl Plan {
@@ -188,4 +210,70 @@ fn life_reader(journal: Journal, cursor: Option<String>) -> LifeReader {
             Ok((entries, found))
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Input;
+
+    const ENDPOINT: (&str, &str) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318");
+
+    /// What is made of a configuration: its channels, those that the engine knows of, exporters and
+    /// warnings.
+    fn made(text: &str, variables: &[(&str, &str)]) -> (Vec<String>, Vec<String>, usize, String) {
+        let environment = variables.iter().copied().collect();
+        let options = Options::new(None, environment, true, "host".into());
+        let mut loaded = config::load_from(vec![Input::memory("a", text)], &options);
+        let kinds = kinds(&mut loaded);
+        let config = loaded.finish().unwrap_or_else(|found| panic!("{found}"));
+        let rules = &config.rules;
+        assert_eq!(rules.exporters.len(), kinds.exporters.len());
+        (
+            kinds.channels.iter().map(|c| c.name().to_string()).collect(),
+            rules.channels.iter().map(|c| c.name.to_string()).collect(),
+            kinds.exporters.len(),
+            config.warnings.to_string(),
+        )
+    }
+
+    #[test]
+    fn what_variables_ask_for_in_vain_is_left_out_and_the_rest_runs() {
+        let ops = "[[channel]]\nname = \"ops\"\ntype = \"webhook\"\nurl = \"http://a\"\n";
+        let file = format!(
+            "{ops}[[channel]]\nname = \"records\"\ntype = \"otlp\"\n[[route]]\n\
+             channels = [\"ops\", \"records\"]"
+        );
+        let both = vec!["ops".to_owned(), "records".to_owned()];
+        assert_eq!(made(&file, &[ENDPOINT]), (both.clone(), both, 1, String::new()));
+
+        let one = vec!["ops".to_owned()];
+        for (name, value) in [
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_SDK_DISABLED", "true"),
+            (ENDPOINT.0, "collector:4317"),
+        ] {
+            let (channels, known, exporters, said) = made(&file, &[ENDPOINT, (name, value)]);
+            assert_eq!((channels, known, exporters), (one.clone(), one.clone(), 0), "{name}");
+            assert!(
+                said.contains("warning: this channel is told nothing: nowhere is said"),
+                "{said}"
+            );
+        }
+        let (channels, _, exporters, said) =
+            made(ops, &[ENDPOINT, ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/nowhere/ca.pem")]);
+        assert_eq!((channels.len(), exporters), (2, 1));
+        assert!(said.contains("OTEL_EXPORTER_OTLP_CERTIFICATE: warning: "), "{said}");
+    }
+
+    #[test]
+    fn a_channel_that_a_file_asks_for_in_vain_is_an_error() {
+        let options = Options::new(None, Default::default(), true, "host".into());
+        let text = "[[channel]]\nname = \"records\"\ntype = \"otlp\"";
+        let mut loaded = config::load_from(vec![Input::memory("a", text)], &options);
+        check_kinds(&mut loaded);
+        let said = loaded.finish().unwrap_err().to_string();
+        assert!(said.contains("a:1:1: nowhere is said where alerts go by OTLP"), "{said}");
+        assert!(said.contains("set `otlp.endpoint` or `otlp.logs.endpoint`"), "{said}");
+    }
 }

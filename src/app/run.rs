@@ -32,6 +32,7 @@ use crate::surfaces::http::{self, Access, AgentInfo, Listener, Shared, Token, bi
 use crate::systemd::bus::BusAddress;
 use crate::systemd::journal::Journal;
 use crate::systemd::notify::Notifier;
+use crate::telemetry::ExportContext;
 
 /// keepwell stops within this: less than the unit file's TimeoutStopSec=30.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
@@ -137,6 +138,7 @@ async fn run_here(options: &RunOptions) -> anyhow::Result<ExitCode> {
         lanes: CancellationToken::new(),
         acts: lanes::acts(commands.clone()),
         reach: watch::Sender::default(),
+        pictures: None,
         left: Rc::default(),
         everything: CancellationToken::new(),
         unsaved: Rc::default(),
@@ -178,6 +180,8 @@ async fn run_here(options: &RunOptions) -> anyhow::Result<ExitCode> {
         .supervisor
         .spawn("tests", lanes::testing(asked, agent.reach.subscribe(), agent.everything.clone()));
     let shared = agent.serve(&plan, listeners, snapshots.clone(), commands, tests);
+    agent.pictures = Some(snapshots.clone());
+    agent.start_exporters(&plan);
     agent.start_liveness(&snapshots);
 
     let failed = agent.live(&shared, snapshots).await;
@@ -224,6 +228,8 @@ struct Agent {
     acts: Acts,
     /// The lanes of the present configuration, for those who send tests.
     reach: watch::Sender<Lanes>,
+    /// What exporters measure; there from when the driver has started.
+    pictures: Option<watch::Receiver<Arc<Snapshot>>>,
     /// What the lanes that were stopped had not delivered.
     left: Rc<RefCell<Vec<OutboxRow>>>,
     /// Stops all else, except the driver.
@@ -259,6 +265,21 @@ impl Agent {
     /// Listens on the channels that can hear, for as long as their lanes live.
     fn listen(&mut self, plan: &Plan) {
         lanes::listen(&plan.channels, &self.acts, &self.lanes, &mut self.supervisor);
+    }
+
+    /// Starts the exporters of measurements; they live as long as the lanes.
+    fn start_exporters(&mut self, plan: &Plan) {
+        let Some(snapshots) = &self.pictures else { return };
+        for exporter in &plan.exporters {
+            let context = ExportContext {
+                snapshots: snapshots.clone(),
+                events: self.events.clone(),
+                now: clock::now,
+                flush: FLUSH_LIMIT,
+                stop: self.lanes.clone(),
+            };
+            self.supervisor.spawn_exporter(exporter.clone(), context);
+        }
     }
 
     fn start_sources(
@@ -350,7 +371,7 @@ impl Agent {
                         tracing::error!(task = ended.name, panic, "a task crashed; please report this");
                         return true;
                     }
-                    let passes = ["source ", "listener "];
+                    let passes = ["source ", "listener ", "exporter "];
                     if !passes.iter().any(|p| ended.name.starts_with(p)) {
                         tracing::error!(task = ended.name, "a task ended that must not");
                         return true;
@@ -392,6 +413,7 @@ impl Agent {
         std::mem::take(&mut self.lanes).cancel();
         let limit = FLUSH_LIMIT + Duration::from_secs(1);
         // Together: the end of either, while the other is waited for, is what was asked for.
+        // Nobody waits for exporters: while a receiver hangs, they end later by themselves.
         self.supervisor.wait_for(&["listener ", "channel "], limit).await;
         let rows = std::mem::take(&mut *self.left.borrow_mut());
         let lanes = self.start_lanes(plan, rows);
@@ -404,6 +426,7 @@ impl Agent {
             return; // The driver has ended, and with it keepwell.
         }
         let remembered = remembered.await.unwrap_or_default();
+        self.start_exporters(plan);
         self.start_sources(plan, remembered.units, (remembered.lives, remembered.errors));
     }
 
@@ -419,7 +442,8 @@ impl Agent {
         let _ = self.control.send(Control::Stop);
         self.supervisor.wait_for(&["driver"], Duration::from_secs(4)).await;
         self.lanes.cancel();
-        self.supervisor.wait_for(&["channel "], FLUSH_LIMIT + Duration::from_secs(1)).await;
+        let limit = FLUSH_LIMIT + Duration::from_secs(1);
+        self.supervisor.wait_for(&["channel ", "exporter "], limit).await;
         self.everything.cancel();
         self.supervisor.wait_for(&[""], Duration::from_secs(3)).await;
         let left = self.supervisor.running();

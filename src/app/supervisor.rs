@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -12,9 +13,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Observation;
+use crate::engine::event::part_state;
 use crate::engine::observation::{Part, PartSeen, PartState};
 use crate::notify::BoxFuture;
 use crate::sources::{Source, SourceContext};
+use crate::telemetry::{ExportContext, Exporter};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
@@ -68,6 +71,13 @@ impl Supervisor {
             let name = format!("listener {channel}");
             self.spawn(name.clone(), keep_listening(name, first, listen, stop));
         }
+    }
+
+    /// Starts an exporter, which ends by itself when it is stopped, and starts it again when it
+    /// panics.
+    pub(super) fn spawn_exporter(&mut self, exporter: Arc<Exporter>, context: ExportContext) {
+        let name = format!("exporter {}", exporter.name());
+        self.spawn(name.clone(), keep_exporting(name, exporter, context));
     }
 
     /// Waits for the next task to end. Cancel safe.
@@ -188,6 +198,91 @@ async fn keep_listening(
     }
 }
 
+/// Exports until told to stop. Each attempt is a task of its own, so that a panic ends that attempt
+/// and nothing else.
+async fn keep_exporting(name: String, exporter: Arc<Exporter>, context: ExportContext) {
+    let mut retry = FIRST_RETRY;
+    loop {
+        let mut task = JoinSet::new();
+        task.spawn_local(exporter.clone().run(context.clone()));
+        let ended = task.join_next().await;
+        if context.stop.is_cancelled() {
+            return;
+        }
+        let why = match ended.and_then(Result::err).and_then(panic_text) {
+            Some(text) => format!("it crashed ({text}); please report this"),
+            None => "it ended by itself".to_owned(),
+        };
+        tracing::error!(task = name, why, "an exporter has ended and is started again");
+        // It says itself when it works again.
+        let part = Part::Exporter(exporter.name().clone());
+        let _ = context.events.send(part_state(part, PartState::Broken(why)));
+        tokio::select! {
+            () = context.stop.cancelled() => return,
+            () = tokio::time::sleep(retry) => {}
+        }
+        retry = (retry * 2).min(LAST_RETRY);
+    }
+}
+
 async fn send(out: &mpsc::Sender<Observation>, part: &Part, state: PartState) -> bool {
     out.send(Observation::Part(PartSeen { part: part.clone(), state })).await.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::app::plan;
+    use crate::config::Options;
+    use crate::engine::{Engine, Event, Mode, Now, Rules};
+
+    #[test]
+    fn an_exporter_that_crashes_is_shown_and_started_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k.toml");
+        // Nobody listens at port 9 of this host.
+        std::fs::write(&path, "[otlp]\nendpoint = \"http://127.0.0.1:9\"\nproxy = false").unwrap();
+        let path: &Path = &path;
+        let options = Options::new(Some(path), Default::default(), true, "host".into());
+        let plan = plan::load(&options).unwrap_or_else(|found| panic!("{found}"));
+        let (mut engine, _) = Engine::new(
+            Rules::default(),
+            Default::default(),
+            "boot".into(),
+            Mode::default(),
+            Now::default(),
+        );
+        let mut snapshot = engine.snapshot(Now::default());
+        snapshot.ready = true;
+        let (_sender, snapshots) = watch::channel(Arc::new(snapshot));
+        let (events, mut told) = mpsc::unbounded_channel();
+        let stop = CancellationToken::new();
+        let context = ExportContext {
+            snapshots,
+            events,
+            now: || panic!("the clock is broken"),
+            flush: Duration::ZERO,
+            stop: stop.clone(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let mut supervisor = Supervisor::default();
+            supervisor.spawn_exporter(plan.exporters[0].clone(), context);
+            for _ in 0..2 {
+                let event = timeout(Duration::from_secs(30), told.recv()).await.unwrap();
+                let Some(Event::Observed(Observation::Part(seen))) = event else {
+                    panic!("{event:?}")
+                };
+                assert_eq!(seen.part, Part::Exporter("otlp".into()));
+                let PartState::Broken(why) = seen.state else { panic!("{:?}", seen.state) };
+                assert!(why.contains("the clock is broken"), "{why}");
+            }
+            stop.cancel();
+            assert!(supervisor.wait_for(&["exporter "], Duration::from_secs(30)).await);
+        });
+    }
 }

@@ -83,6 +83,10 @@ fn check(
                 count(config.channels.len(), "channel"),
                 count(config.files.len(), "file"),
             )?;
+            let sent = config.telemetry.to_string();
+            if !sent.is_empty() {
+                writeln!(out, "Sends {sent}")?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Err(found) => unusable(&found, err),

@@ -10,6 +10,8 @@ use crate::systemd::bus::{Bus, BusAddress, BusError};
 use super::doctor::NO_CHANNELS;
 use super::{Finding, Level};
 
+mod telemetry;
+
 /// Looks at the configuration, the state folder, the bus and the journal.
 pub(super) fn find(config: Option<PathBuf>, user: bool) -> Vec<Finding> {
     let files = Options::from_process(config.as_deref()).lenient();
@@ -26,6 +28,7 @@ pub(super) fn find(config: Option<PathBuf>, user: bool) -> Vec<Finding> {
                 let text = "none is configured: nobody is told of what happens";
                 findings.push(Finding::bad(NO_CHANNELS, Level::Warn, text, remedy));
             }
+            findings.extend(telemetry::find(&plan));
             state_dir = plan.config.agent.state_dir;
         }
         Err(errors) => {

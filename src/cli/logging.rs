@@ -43,7 +43,7 @@ pub fn init(flag: Option<&str>, daemon: bool, no_color: bool) -> Result<(), Logg
         ("KEEPWELL_LOG", std::env::var("KEEPWELL_LOG").ok()),
         ("RUST_LOG", std::env::var("RUST_LOG").ok()),
     ];
-    let filter = filter(asked, daemon)?;
+    let filter = quieter(filter(asked, daemon)?);
     let registry = tracing_subscriber::registry().with(filter);
     if stderr_is_the_journal()
         && let Ok(journal) = tracing_journald::layer()
@@ -86,6 +86,17 @@ fn filter(
     Ok(Targets::new().with_default(if daemon { Level::INFO } else { Level::WARN }))
 }
 
+/// What the libraries of OpenTelemetry say of their own inside at `info` is nobody's news, unless
+/// they are asked for by name.
+fn quieter(filter: Targets) -> Targets {
+    const THEIRS: &str = "opentelemetry";
+    let named = filter.iter().any(|(target, _)| target.starts_with(THEIRS));
+    if named || !filter.would_enable(THEIRS, &Level::INFO) {
+        return filter;
+    }
+    filter.with_target(THEIRS, Level::WARN)
+}
+
 fn is_level(word: &str) -> bool {
     ["off", "error", "warn", "info", "debug", "trace"].iter().any(|l| l.eq_ignore_ascii_case(word))
 }
@@ -118,6 +129,21 @@ mod tests {
         assert_eq!(asked(None, Some("")).as_deref(), Ok("info"));
         let parts = asked(Some("info,keepwell::sources=debug"), None).unwrap();
         assert!(parts.contains("keepwell::sources=debug") && parts.contains("info"), "{parts}");
+    }
+
+    #[test]
+    fn libraries_of_telemetry_are_quiet_unless_named() {
+        let enabled = |text: &str, level| {
+            let targets: Targets = text.parse().unwrap();
+            quieter(targets).would_enable("opentelemetry_sdk", &level)
+        };
+        for text in ["info", "debug", "info,keepwell=trace"] {
+            assert!(!enabled(text, Level::INFO) && enabled(text, Level::WARN), "{text}");
+        }
+        assert!(enabled("info,opentelemetry_sdk=debug", Level::DEBUG));
+        assert!(!enabled("error", Level::WARN));
+        let ours = quieter("info".parse().unwrap());
+        assert!(ours.would_enable("keepwell::app", &Level::INFO));
     }
 
     #[test]
