@@ -7,7 +7,7 @@ use crate::engine::matcher::Matcher;
 use crate::engine::observation::{ActiveState, Invocation, ServiceSeen, UnitSeen};
 use crate::engine::saved::{Hold, Silence};
 use crate::engine::view::{
-    ChannelState, ChannelView, ConditionView, MaintenanceView, UnitView, Value,
+    ChannelState, ChannelView, ConditionView, ExportView, MaintenanceView, UnitView, Value,
 };
 use crate::engine::{
     Actor, AlertKind, AlertRecord, CheckId, CheckKind, CheckView, Decision, Reason, Severity,
@@ -41,6 +41,9 @@ pub(crate) fn snapshot(mut checks: Vec<CheckView>) -> Snapshot {
         maintenance: Vec::new(),
         quiet: None,
         channels: Vec::new(),
+        exports: Vec::new(),
+        bus_reconnects: 0,
+        loop_lag: 0,
         units_total: Some(180),
         started: ago(3_600),
     }
@@ -82,12 +85,14 @@ pub(crate) fn unit(name: &str, severity: Severity, reason: Reason, summary: &str
     let mut view = check(CheckKind::Unit, name, severity, reason, summary);
     view.unit = Some(UnitView {
         restarting: false,
+        gave_up: false,
         seen: UnitSeen {
             name: name.into(),
             active: if bad { ActiveState::Failed } else { ActiveState::Active },
             sub: if bad { "failed".into() } else { "running".into() },
             invocation: Some(Invocation([0xab; 16])),
             since: Some(ago(125)),
+            active_since: Some(ago(if bad { 9_000 } else { 125 })),
             service: Some(ServiceSeen {
                 result: if bad { "exit-code".into() } else { "success".into() },
                 exit_code: i32::from(bad),
@@ -340,6 +345,17 @@ pub(crate) fn busy() -> Snapshot {
         ..channel("mail", "email", ChannelState::Failing)
     };
     shown.channels = vec![ops, pager, mail, channel("chat", "telegram", ChannelState::Untried)];
+    shown.exports = vec![ExportView {
+        name: "otlp".into(),
+        sent: 240,
+        failed: 5,
+        dropped: 2,
+        rejected: 1,
+        queued: 3,
+        last_success: Some(ago(30)),
+    }];
+    shown.bus_reconnects = 2;
+    shown.loop_lag = 4_500;
     shown
 }
 

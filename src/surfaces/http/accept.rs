@@ -1,4 +1,5 @@
-//! Which of several types a client wants, by its `Accept` header (RFC 9110, 12.5.1).
+//! Which of several types a client wants, by its `Accept` header, and whether it takes gzip, by its
+//! `Accept-Encoding` (RFC 9110, 12.5.1 and 12.5.3).
 
 /// A type that can be answered with.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +30,41 @@ pub(super) fn choose(accept: Option<&str>, offers: &[Offer]) -> usize {
     best.2
 }
 
+/// Whether a client wants its answer by gzip: it names it, and likes it no less than the plain one.
+/// One that says nothing gets the plain one.
+pub(super) fn wants_gzip<'a>(lines: impl Iterator<Item = &'a str>) -> bool {
+    let (mut gzip, mut plain, mut other) = (None, None, None);
+    for coding in lines.flat_map(|line| line.split(',')) {
+        let mut parts = coding.split(';').map(str::trim);
+        let place = match parts.next().unwrap_or_default() {
+            name if name.eq_ignore_ascii_case("gzip") => &mut gzip,
+            name if name.eq_ignore_ascii_case("x-gzip") => &mut gzip,
+            name if name.eq_ignore_ascii_case("identity") => &mut plain,
+            "*" => &mut other,
+            _ => continue,
+        };
+        let q = parts.find_map(|part| {
+            let (name, value) = part.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("q").then_some(value)
+        });
+        // What cannot be read is passed over.
+        if let Some(q) = q.map_or(Some(1000), |q| quality(q.trim())) {
+            *place = Some(q);
+        }
+    }
+    match gzip {
+        Some(gzip) => gzip > 0 && gzip >= plain.unwrap_or(0),
+        // Any will do, but for the plain one.
+        None => plain == Some(0) && other.is_some_and(|q| q > 0),
+    }
+}
+
+/// Thousandths.
+fn quality(text: &str) -> Option<u32> {
+    let quality: f32 = text.parse().ok().filter(|q| (0.0..=1.0).contains(q))?;
+    Some((quality * 1000.0) as u32)
+}
+
 struct Range<'a> {
     mime: &'a str,
     version: Option<&'a str>,
@@ -44,8 +80,7 @@ impl<'a> Range<'a> {
         for part in parts {
             let Some((name, value)) = part.split_once('=') else { continue };
             if name.eq_ignore_ascii_case("q") {
-                let quality: f32 = value.parse().ok().filter(|q| (0.0..=1.0).contains(q))?;
-                range.quality = (quality * 1000.0) as u32;
+                range.quality = quality(value)?;
             } else if name.eq_ignore_ascii_case("version") {
                 range.version = Some(value.trim_matches('"'));
             }
@@ -99,7 +134,51 @@ mod tests {
             (Some("TEXT/PLAIN; Version=0.0.4;charset=utf-8"), text),
             (Some("text/plain, */*"), text),
             (Some("application/openmetrics-text"), open),
-            // Prometheus 3, 2.50 and 2.30 as they ask.
+            // Prometheus 3.5, 3.0, 2.53, 2.53 with native histograms, 2.50 and 2.30 as they ask.
+            (
+                Some(
+                    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+                     application/openmetrics-text;version=0.0.1;q=0.4,\
+                     text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
+                     text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+                ),
+                open,
+            ),
+            (
+                Some(
+                    "application/openmetrics-text;version=1.0.0;escaping=underscores;q=0.5,\
+                     application/openmetrics-text;version=0.0.1;q=0.4,\
+                     text/plain;version=1.0.0;escaping=underscores;q=0.3,\
+                     text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+                ),
+                open,
+            ),
+            (
+                Some(
+                    "application/openmetrics-text;version=1.0.0;q=0.5,\
+                     application/openmetrics-text;version=0.0.1;q=0.4,\
+                     text/plain;version=0.0.4;q=0.3,*/*;q=0.2",
+                ),
+                open,
+            ),
+            (
+                Some(
+                    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+                     encoding=delimited;q=0.6,\
+                     application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+                     application/openmetrics-text;version=0.0.1;q=0.4,\
+                     text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
+                     text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+                ),
+                open,
+            ),
+            (
+                Some(
+                    "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
+                     encoding=delimited;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
+                ),
+                text,
+            ),
             (
                 Some(
                     "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
@@ -124,6 +203,34 @@ mod tests {
             (Some("text/plain;q=7"), json),
         ] {
             assert_eq!(choose(accept, &METRICS), wanted, "{accept:?}");
+        }
+    }
+
+    #[test]
+    fn gzip_goes_to_those_who_ask_for_it() {
+        for (lines, wanted) in [
+            (&[][..], false),
+            (&["gzip"][..], true),
+            (&["GZIP"], true),
+            (&["x-gzip"], true),
+            (&["deflate, gzip, br, zstd"], true),
+            (&["deflate", "gzip;q=0.1"], true),
+            (&["gzip;q=1.0, identity; q=0.5, *;q=0"], true),
+            (&["gzip;q=0"], false),
+            (&["gzip; q=0.000, *"], false),
+            (&["gzip;q=0.5, identity"], false),
+            (&["gzip;q=0.5, identity;q=0.5"], true),
+            (&["identity"], false),
+            (&["identity;q=0"], false),
+            (&["identity;q=0, *"], true),
+            (&["identity;q=0, *;q=0"], false),
+            (&["*"], false),
+            (&["br, zstd"], false),
+            (&[""], false),
+            (&["gzipped, gzip ;q=nan"], false),
+            (&["gzip;Q=0.3"], true),
+        ] {
+            assert_eq!(wants_gzip(lines.iter().copied()), wanted, "{lines:?}");
         }
     }
 }

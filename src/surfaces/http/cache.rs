@@ -1,7 +1,10 @@
 //! What is rendered from one snapshot, each body at most once, and handed out without a copy.
 
+use std::io::Write;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use hyper::body::Bytes;
 use tokio::sync::watch;
 
@@ -24,32 +27,45 @@ pub(super) enum Body {
     Status(Lines),
 }
 
-/// Bodies of one snapshot.
+impl Body {
+    const ALL: usize = 10;
+
+    fn place(self) -> usize {
+        match self {
+            Self::Health => 0,
+            Self::HealthDraft => 1,
+            Self::Detailed => 2,
+            Self::Metrics(Format::Json) => 3,
+            Self::Metrics(Format::Prometheus) => 4,
+            Self::Metrics(Format::OpenMetrics) => 5,
+            Self::Page(Lines::Hidden) => 6,
+            Self::Page(Lines::Shown) => 7,
+            Self::Status(Lines::Hidden) => 8,
+            Self::Status(Lines::Shown) => 9,
+        }
+    }
+}
+
+/// Bodies of one snapshot, plain and packed by gzip.
 pub(super) struct Rendered {
     pub(super) snapshot: Arc<Snapshot>,
-    bodies: [OnceLock<Bytes>; 10],
+    plain: [OnceLock<Bytes>; Body::ALL],
+    packed: [OnceLock<Bytes>; Body::ALL],
 }
 
 impl Rendered {
     fn new(snapshot: Arc<Snapshot>) -> Self {
-        Self { snapshot, bodies: Default::default() }
+        Self { snapshot, plain: Default::default(), packed: Default::default() }
     }
 
     /// The body, rendered now if nobody has asked for it yet.
     pub(super) fn body(&self, body: Body, agent: &AgentInfo) -> Bytes {
-        let place = match body {
-            Body::Health => 0,
-            Body::HealthDraft => 1,
-            Body::Detailed => 2,
-            Body::Metrics(Format::Json) => 3,
-            Body::Metrics(Format::Prometheus) => 4,
-            Body::Metrics(Format::OpenMetrics) => 5,
-            Body::Page(Lines::Hidden) => 6,
-            Body::Page(Lines::Shown) => 7,
-            Body::Status(Lines::Hidden) => 8,
-            Body::Status(Lines::Shown) => 9,
-        };
-        self.bodies[place].get_or_init(|| self.render(body, agent).into()).clone()
+        self.plain[body.place()].get_or_init(|| self.render(body, agent).into()).clone()
+    }
+
+    /// The same by gzip, packed now if nobody has asked for it yet.
+    pub(super) fn packed(&self, body: Body, agent: &AgentInfo) -> Bytes {
+        self.packed[body.place()].get_or_init(|| pack(&self.body(body, agent)).into()).clone()
     }
 
     fn render(&self, body: Body, agent: &AgentInfo) -> Vec<u8> {
@@ -68,6 +84,14 @@ impl Rendered {
     pub(super) fn report(&self, lines: Lines, agent: &AgentInfo) -> StatusReport {
         StatusReport::of(&self.snapshot, agent.version, lines)
     }
+}
+
+/// The fastest level: metrics repeat themselves so much that a better one saves little, and the
+/// loop that packs has other things to do.
+fn pack(plain: &[u8]) -> Vec<u8> {
+    let mut packer = GzEncoder::new(Vec::with_capacity(plain.len() / 8), Compression::fast());
+    let packed = packer.write_all(plain).and_then(|()| packer.finish());
+    packed.expect("writing to memory does not fail")
 }
 
 /// Holds the bodies of the latest snapshot that somebody asked about.

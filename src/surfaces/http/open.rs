@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::{Query, Request, State};
-use axum::http::StatusCode;
 use axum::http::header::{self, HeaderValue};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use hyper::body::Bytes;
 use serde::Deserialize;
@@ -12,9 +12,9 @@ use serde::Deserialize;
 use crate::surfaces::metrics::Format;
 use crate::surfaces::{health as bodies, page as pages};
 
-use super::accept::{Offer, choose};
+use super::accept::{Offer, choose, wants_gzip};
 use super::answer::{accept, body, error};
-use super::cache::Body;
+use super::cache::{Body, Rendered};
 use super::{Shared, gate};
 
 const HEALTH: [Offer; 2] = [
@@ -32,8 +32,26 @@ fn up(is_up: bool) -> StatusCode {
     if is_up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }
 
-fn by_accept(mut response: Response) -> Response {
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+fn varies(mut response: Response, by: &'static str) -> Response {
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static(by));
+    response
+}
+
+/// A large body, by gzip for who wants it.
+fn packed(
+    shared: &Shared,
+    now: &Rendered,
+    code: StatusCode,
+    mime: &'static str,
+    which: Body,
+    headers: &HeaderMap,
+) -> Response {
+    let codings = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|v| v.to_str().ok());
+    if !wants_gzip(codings) {
+        return body(code, mime, now.body(which, &shared.agent));
+    }
+    let mut response = body(code, mime, now.packed(which, &shared.agent));
+    response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     response
 }
 
@@ -43,13 +61,16 @@ pub(super) async fn health(State(shared): State<Arc<Shared>>, request: Request) 
         1 => (Body::HealthDraft, "application/health+json"),
         _ => (Body::Health, "application/json"),
     };
-    by_accept(body(up(bodies::is_up(&now.snapshot)), mime, now.body(which, &shared.agent)))
+    let response = body(up(bodies::is_up(&now.snapshot)), mime, now.body(which, &shared.agent));
+    varies(response, "Accept")
 }
 
-pub(super) async fn detailed(State(shared): State<Arc<Shared>>) -> Response {
+pub(super) async fn detailed(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let now = shared.cache.current(&shared.snapshot);
     let code = up(bodies::is_up(&now.snapshot));
-    body(code, "application/json", now.body(Body::Detailed, &shared.agent))
+    let mime = "application/json";
+    let response = packed(&shared, &now, code, mime, Body::Detailed, request.headers());
+    varies(response, "Accept-Encoding")
 }
 
 pub(super) async fn livez() -> Response {
@@ -84,8 +105,9 @@ pub(super) async fn metrics(
         },
     };
     let now = shared.cache.current(&shared.snapshot);
-    let bytes = now.body(Body::Metrics(format), &shared.agent);
-    by_accept(body(StatusCode::OK, format.content_type(), bytes))
+    let (mime, which) = (format.content_type(), Body::Metrics(format));
+    let response = packed(&shared, &now, StatusCode::OK, mime, which, request.headers());
+    varies(response, "Accept, Accept-Encoding")
 }
 
 pub(super) async fn page(State(shared): State<Arc<Shared>>, request: Request) -> Response {

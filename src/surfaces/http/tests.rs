@@ -1,5 +1,6 @@
 //! HTTP as clients meet it: the router in-process, and real sockets where the connection matters.
 
+mod packed;
 mod people;
 
 use std::sync::Arc;
@@ -132,34 +133,6 @@ async fn head_says_what_get_says_without_the_body() {
             assert_eq!(text(head).await.1, "", "{path}");
         }
     }
-}
-
-#[tokio::test]
-async fn metrics_come_in_the_format_that_is_asked_for() {
-    let rig = rig(sample::failing());
-    for (path, accept, mime) in [
-        ("/metrics", "*/*", "application/json"),
-        ("/metrics", "text/plain", "text/plain; version=0.0.4; charset=utf-8"),
-        (
-            "/metrics",
-            "application/openmetrics-text",
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        ),
-        (
-            "/metrics?format=prometheus",
-            "application/json",
-            "text/plain; version=0.0.4; charset=utf-8",
-        ),
-        ("/metrics?format=json", "text/plain", "application/json"),
-    ] {
-        let response = rig.ask(Peer::Tcp, request("GET", path, &[("accept", accept)], "")).await;
-        assert_eq!(response.status(), 200);
-        assert_eq!(header(&response, "content-type"), mime, "{path} {accept}");
-        assert_eq!(header(&response, "vary"), "Accept");
-    }
-    let (status, body) = rig.get("/metrics?format=xml").await;
-    assert_eq!(status, 400);
-    assert!(body.contains("use ?format=json, prometheus or openmetrics"), "{body}");
 }
 
 #[tokio::test]

@@ -4,12 +4,19 @@
 //! write it out. Values that sources measure pass through by name: a new one needs no line here,
 //! only a better help text in the registry.
 
+mod document;
 mod family;
 mod json;
 mod registry;
 mod text;
 
+#[cfg(test)]
+mod tests;
+
 use crate::engine::Snapshot;
+
+pub use document::document;
+pub use registry::{Entry, Kind, LABELS, Label, Of, known};
 
 /// A shape of `/metrics`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::family::Family;
-use super::registry::Kind;
+use super::registry::{self, Kind};
 use crate::surfaces::visible::steers;
 
 /// Which of the two.
@@ -61,6 +61,11 @@ fn head(out: &mut String, family: &Family<'_>, dialect: Dialect) {
     escape(out, &family.help, dialect == Dialect::OpenMetrics);
     // Writing to a string cannot fail.
     let _ = writeln!(out, "\n# TYPE {name} {kind}");
+    if dialect == Dialect::OpenMetrics
+        && let Some(unit) = registry::unit(full)
+    {
+        let _ = writeln!(out, "# UNIT {name} {unit}");
+    }
 }
 
 fn escape(out: &mut String, text: &str, quotes: bool) {
@@ -121,6 +126,10 @@ mod tests {
                 assert_eq!(name, helped, "HELP comes before TYPE");
                 assert!(families.insert(name.to_owned()), "{name} comes in two places");
                 (family, kind) = (name.to_owned(), type_.to_owned());
+            } else if let Some(rest) = line.strip_prefix("# UNIT ") {
+                let (name, unit) = rest.split_once(' ').expect("UNIT has a unit");
+                assert_eq!(name, family, "UNIT comes after TYPE");
+                assert!(name.ends_with(&format!("_{unit}")), "{line}");
             } else if line != "# EOF" {
                 let (series, value) = line.rsplit_once(' ').expect("a sample has a value");
                 let name = series.split('{').next().unwrap();
@@ -141,8 +150,10 @@ mod tests {
     fn prometheus_text_has_what_the_snapshot_has() {
         let text = text(&sample::failing(), Format::Prometheus);
         let samples = parse(&text);
+        let arch = std::env::consts::ARCH;
+        let build = format!("keepwell_build_info{{version=\"0.1.0\",arch=\"{arch}\"}}");
         for (series, value) in [
-            ("keepwell_build_info{version=\"0.1.0\"}", 1.0),
+            (build.as_str(), 1.0),
             ("keepwell_host_info{host=\"web-1\",env=\"prod\"}", 1.0),
             ("keepwell_ready", 1.0),
             ("keepwell_severity", 3.0),
@@ -155,6 +166,14 @@ mod tests {
             ("keepwell_unit_crashes_total{name=\"nginx.service\"}", 4.0),
             ("keepwell_unit_healed_total{name=\"nginx.service\"}", 2.0),
             ("keepwell_unit_backoff_step{name=\"nginx.service\"}", 2.0),
+            ("keepwell_unit_cause{name=\"nginx.service\",cause=\"exit-code\"}", 1.0),
+            ("keepwell_unit_restarts_in_window{name=\"nginx.service\"}", 2.0),
+            ("keepwell_unit_start_time_seconds{name=\"web@2.service\"}", 1_769_843_717.5),
+            ("keepwell_unit_healing{name=\"web@2.service\",phase=\"held\"}", 1.0),
+            (
+                "keepwell_unit_next_attempt_timestamp_seconds{name=\"nginx.service\"}",
+                1_769_843_862.5,
+            ),
             ("keepwell_disk_used_ratio{mount=\"/var\"}", 0.84),
             ("keepwell_disk_size_bytes{mount=\"/\"}", 1e11),
             ("keepwell_memory_used_ratio", 0.31),
@@ -166,7 +185,8 @@ mod tests {
             assert_eq!(samples.get(series), Some(&value), "{series} in\n{text}");
         }
         assert!(text.contains("# TYPE keepwell_unit_restarts_total counter\n"));
-        assert!(!text.contains("# EOF"));
+        // Comments of other sorts are for OpenMetrics.
+        assert!(!text.contains("# EOF") && !text.contains("# UNIT"));
     }
 
     #[test]
@@ -180,6 +200,16 @@ mod tests {
             ("keepwell_alerts{severity=\"warning\",state=\"silenced\"}", 1.0),
             ("keepwell_alerts_open{severity=\"critical\"}", 3.0),
             ("keepwell_silences", 1.0),
+            ("keepwell_maintenance", 1.0),
+            ("keepwell_quiet", 1.0),
+            ("keepwell_loop_lag_seconds", 0.0045),
+            ("keepwell_bus_reconnects_total", 2.0),
+            ("keepwell_export_sent_total{exporter=\"otlp\"}", 240.0),
+            ("keepwell_export_failed_total{exporter=\"otlp\"}", 5.0),
+            ("keepwell_export_dropped_total{exporter=\"otlp\"}", 2.0),
+            ("keepwell_export_rejected_total{exporter=\"otlp\"}", 1.0),
+            ("keepwell_export_queued{exporter=\"otlp\"}", 3.0),
+            ("keepwell_export_last_success_timestamp_seconds{exporter=\"otlp\"}", 1_769_843_812.5),
             ("keepwell_channel_up{channel=\"ops\",type=\"slack\"}", 1.0),
             ("keepwell_channel_up{channel=\"pager\",type=\"webhook\"}", 0.0),
             ("keepwell_channel_up{channel=\"mail\",type=\"email\"}", 0.0),
@@ -205,6 +235,17 @@ mod tests {
         parse(&text);
         assert!(text.contains("# TYPE keepwell_unit_restarts counter\n"), "{text}");
         assert!(text.contains("# TYPE keepwell_build info\n"), "{text}");
+        assert!(text.contains("\nkeepwell_build_info{version="), "{text}");
+        for unit in [
+            "keepwell_agent_cpu_seconds seconds",
+            "keepwell_disk_size_bytes bytes",
+            "keepwell_disk_used_ratio ratio",
+        ] {
+            let (name, _) = unit.split_once(' ').unwrap();
+            let is_there = text.contains(&format!("# TYPE {name} "));
+            assert_eq!(text.contains(&format!("# UNIT {unit}\n")), is_there, "{unit}");
+        }
+        assert_eq!(text.matches("# EOF").count(), 1);
         assert!(text.ends_with("\n# EOF\n"));
     }
 
@@ -240,6 +281,12 @@ mod tests {
             .map(|(name, value)| Value { name, value })
             .to_vec();
         snapshot.checks[0] = std::sync::Arc::new(unit);
+        let odd = ["down_total", "up_total", "back_total"];
+        let odd = odd.into_iter().zip([f64::NAN, f64::INFINITY, -1.0]);
+        let mut disk = (*snapshot.checks[1]).clone();
+        disk.values.extend(odd.map(|(name, value)| Value { name, value }));
+        snapshot.checks[1] = std::sync::Arc::new(disk);
+        assert!(!text(&snapshot, Format::OpenMetrics).contains("_total{mount"), "no counters");
         let text = text(&snapshot, Format::Prometheus);
         let samples = parse(&text);
         assert_eq!(samples["keepwell_unit_crashes_total{name=\"nginx.service\"}"], 0.0);
@@ -249,10 +296,12 @@ mod tests {
 
     #[test]
     fn promtool_finds_nothing_to_say() {
+        // `scripts/test` names the one that it has.
+        let promtool = std::env::var_os("KEEPWELL_PROMTOOL").unwrap_or_else(|| "promtool".into());
         let all =
             [sample::failing(), sample::busy(), sample::before_first_round(), sample::hostile()];
         for snapshot in all {
-            let run = Command::new("promtool")
+            let run = Command::new(&promtool)
                 .args(["check", "metrics"])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
