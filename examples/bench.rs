@@ -1,8 +1,9 @@
-//! What `scripts/bench` runs: measures keepwell on a real systemd beside a bare subscriber (the floor)
-//! and monit (a peer), and writes Markdown to standard output. Progress goes to standard error.
+//! What `scripts/bench` runs: measures keepwell on a real systemd beside a bare subscriber (the floor),
+//! monit and node_exporter (peers), and writes Markdown to standard output. Progress goes to standard error.
 //!
 //! ```text
 //! bench [latency] [storm] [footprint] [http] [size] [--window SECONDS] [--kills N] [--units N,N,...]
+//!       [--seconds N]        of load on each path, for http
 //!       [--only NAME,NAME]   contestants of footprint: floor, keepwell, monit-pid, monit-systemctl
 //! ```
 //!
@@ -33,6 +34,8 @@ pub(crate) struct Settings {
     sections: Vec<String>,
     /// Seconds over which CPU time is measured.
     pub(crate) window: u64,
+    /// Seconds of load on each path.
+    pub(crate) seconds: u64,
     /// How many services are killed.
     pub(crate) kills: usize,
     /// Numbers of watched units.
@@ -46,6 +49,7 @@ impl Settings {
         let mut settings = Self {
             sections: Vec::new(),
             window: 240,
+            seconds: 10,
             kills: 200,
             units: vec![10, 100, 1000],
             only: Vec::new(),
@@ -58,6 +62,7 @@ impl Settings {
                     settings.sections.push(argument)
                 }
                 "--window" => settings.window = number(value()?)? as u64,
+                "--seconds" => settings.seconds = number(value()?)? as u64,
                 "--kills" => settings.kills = number(value()?)?,
                 "--units" => {
                     let all = value()?;
@@ -95,7 +100,7 @@ fn main() -> ExitCode {
         let done = match section.as_str() {
             "size" => report::size(),
             "latency" => latency::measure(&settings),
-            "http" => http::measure(),
+            "http" => http::measure(&settings),
             "storm" => storm::measure(&settings),
             _ => footprint::measure(&settings),
         };

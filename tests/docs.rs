@@ -233,32 +233,51 @@ fn sources(dir: &Path, all: &mut String) {
     }
 }
 
-/// Messages are quoted in the first column of the tables of this document; `…` leaves something
+/// Each name that a log record can have, and nothing that none has.
+#[test]
+fn the_attributes_of_records_are_listed() {
+    let names = |text: &str, quote: char| -> BTreeSet<String> {
+        let quoted = text.split(quote).filter(|name| name.starts_with("keepwell."));
+        let plain = |name: &&str| name.chars().all(|c| c.is_ascii_lowercase() || "._".contains(c));
+        quoted.filter(plain).map(str::to_owned).collect()
+    };
+    let code = fs::read_to_string(root().join("src/notify/collector/records.rs")).unwrap();
+    let document = fs::read_to_string(root().join("docs/telemetry.md")).unwrap();
+    let part = document.split("## Alerts as log records").nth(1).unwrap();
+    let part = part.split("\n## ").next().unwrap();
+    let wanted = names(&code, '"');
+    assert!(wanted.len() > 30, "{wanted:?}");
+    assert_eq!(names(part, '`'), wanted);
+}
+
+/// Messages are quoted in the first column of the tables of these documents; `…` leaves something
 /// out. Each piece of some length must stand in the source, except for names and numbers.
 #[test]
 fn messages_that_are_quoted_are_said() {
-    let text = fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap();
     let mut code = String::new();
     sources(&root().join("src"), &mut code);
     let code = code.replace("\\\"", "\"");
     let mut faults = Vec::new();
     let mut checked = 0;
-    for (n, _, line) in lines(&text).filter(|(_, fence, _)| fence.is_none()) {
-        let first = line.strip_prefix("| ").and_then(|cells| cells.split(" | ").next());
-        let quotes = first.unwrap_or_default().split('`').skip(1).step_by(2);
-        for quote in quotes {
-            // Longest runs of plain words: what is filled in (paths, numbers, names) is left out.
-            let pieces = quote.split(['…', '(', ')', ':', ';']).flat_map(|piece| {
-                let filled = |w: &&str| {
-                    w.contains(['/', '$', '\'']) || w.chars().any(|c| c.is_ascii_digit())
-                };
-                let words: Vec<&str> = piece.split_whitespace().collect();
-                words.split(|w| filled(w)).map(|run| run.join(" ")).collect::<Vec<_>>()
-            });
-            for piece in pieces.filter(|p| p.split(' ').count() >= 4) {
-                checked += 1;
-                if !code.contains(&piece) {
-                    faults.push(format!("docs/troubleshooting.md:{n}: {piece}"));
+    for document in ["docs/troubleshooting.md", "docs/azure.md", "docs/telemetry.md"] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        for (n, _, line) in lines(&text).filter(|(_, fence, _)| fence.is_none()) {
+            let first = line.strip_prefix("| ").and_then(|cells| cells.split(" | ").next());
+            let quotes = first.unwrap_or_default().split('`').skip(1).step_by(2);
+            for quote in quotes {
+                // Longest runs of plain words: what is filled in (paths, numbers, names) is left out.
+                let pieces = quote.split(['…', '(', ')', ':', ';']).flat_map(|piece| {
+                    let filled = |w: &&str| {
+                        w.contains(['/', '$', '\'']) || w.chars().any(|c| c.is_ascii_digit())
+                    };
+                    let words: Vec<&str> = piece.split_whitespace().collect();
+                    words.split(|w| filled(w)).map(|run| run.join(" ")).collect::<Vec<_>>()
+                });
+                for piece in pieces.filter(|p| p.split(' ').count() >= 4) {
+                    checked += 1;
+                    if !code.contains(&piece) {
+                        faults.push(format!("{document}:{n}: {piece}"));
+                    }
                 }
             }
         }
