@@ -65,7 +65,10 @@ on_each_image! {
 
         // It is away, and comes back: what waited follows, also the alerts.
         c.systemctl(&["stop", "rig-receiver"]);
-        std::thread::sleep(Duration::from_secs(5));
+        let waiting = value(&c, "keepwell_export_queued");
+        wait_until(LONG, "more waits while it is away", || {
+            value(&c, "keepwell_export_queued") >= waiting + 3.0
+        });
         collector.mode("ok");
         collector.clear();
         c.systemctl(&["start", "rig-receiver"]);
@@ -87,7 +90,8 @@ on_each_image! {
 
         // It hangs again: a reload does not wait for it, and neither does the end.
         collector.mode("hang");
-        std::thread::sleep(Duration::from_secs(3));
+        let before = requests(&collector, "/v1/metrics");
+        wait_until(LONG, "one hangs", || requests(&collector, "/v1/metrics") > before + 1);
         c.systemctl(&["reload", "keepwell"]);
         let (loaded, given_up) =
             ("the configuration has been reloaded", "measurements are not sent any more");
