@@ -131,8 +131,11 @@ impl Stage {
              [host]\ndisk = false\ninodes = false\nmemory = false\nswap = false\ncpu = false\n\n\
              [http]\nlisten = \"127.0.0.1:{}\"\n\n\
              [units]\nall = false\n\n\
+             # It goes on for as long as somebody looks on: each crash is to be told and healed.\n\
+             [alerts]\ncooldown = \"10s\"\nflapping = false\n\n\
              [[unit]]\nname = \"{FLAKY}\"\nrestart = true\n\
-             backoff = {{ first = \"2s\", verify = \"3s\" }}\n\n\
+             crash_loop = {{ max = 1000 }}\n\
+             backoff = {{ first = \"2s\", max = \"8s\", verify = \"3s\" }}\n\n\
              [[channel]]\nname = \"ops\"\ntype = \"webhook\"\nurl = \"http://127.0.0.1:{}/hook\"\n",
             self.port, self.hook_port
         );
