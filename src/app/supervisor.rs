@@ -167,6 +167,14 @@ async fn watch_over(source: Box<dyn Source>, context: SourceContext) {
     }
 }
 
+/// Why a task that must not end has ended.
+fn why_ended(ended: Option<Result<(), JoinError>>) -> String {
+    match ended.and_then(Result::err).and_then(panic_text) {
+        Some(text) => format!("it crashed ({text}); please report this"),
+        None => "it ended by itself".to_owned(),
+    }
+}
+
 /// Listens until told to stop. Each attempt is a task of its own, so that a panic ends that attempt
 /// and nothing else.
 async fn keep_listening(
@@ -184,10 +192,7 @@ async fn keep_listening(
             () = stop.cancelled() => return,
             ended = task.join_next() => ended,
         };
-        let why = match ended.and_then(Result::err).and_then(panic_text) {
-            Some(text) => format!("it crashed ({text}); please report this"),
-            None => "it ended by itself".to_owned(),
-        };
+        let why = why_ended(ended);
         tracing::error!(task = name, why, "a listener has ended and is started again");
         tokio::select! {
             () = stop.cancelled() => return,
@@ -209,10 +214,7 @@ async fn keep_exporting(name: String, exporter: Arc<Exporter>, context: ExportCo
         if context.stop.is_cancelled() {
             return;
         }
-        let why = match ended.and_then(Result::err).and_then(panic_text) {
-            Some(text) => format!("it crashed ({text}); please report this"),
-            None => "it ended by itself".to_owned(),
-        };
+        let why = why_ended(ended);
         tracing::error!(task = name, why, "an exporter has ended and is started again");
         // It says itself when it works again.
         let part = Part::Exporter(exporter.name().clone());

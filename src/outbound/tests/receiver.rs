@@ -43,6 +43,8 @@ pub(crate) struct Request {
     pub(crate) method: String,
     /// Path and query.
     pub(crate) target: String,
+    /// `HTTP/1.1`
+    pub(crate) version: String,
     /// Names in lower case.
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
@@ -148,7 +150,8 @@ impl Drop for Receiver {
     }
 }
 
-fn take(stream: &mut TcpStream) -> Option<Request> {
+/// Reads one request; `None` for a client that says none.
+pub(crate) fn take(stream: &mut impl Read) -> Option<Request> {
     let mut bytes = Vec::new();
     let mut more = |bytes: &mut Vec<u8>| {
         let mut chunk = [0; 16 * 1024];
@@ -165,7 +168,8 @@ fn take(stream: &mut TcpStream) -> Option<Request> {
     let text = String::from_utf8(bytes[..head].to_vec()).unwrap();
     let mut lines = text.lines();
     let mut words = lines.next()?.split(' ');
-    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let mut word = || words.next().map(str::to_owned);
+    let (method, target, version) = (word()?, word()?, word()?);
     let headers: BTreeMap<_, _> = lines
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
@@ -174,7 +178,7 @@ fn take(stream: &mut TcpStream) -> Option<Request> {
     while bytes.len() < head + length {
         more(&mut bytes)?;
     }
-    Some(Request { method, target, headers, body: bytes[head..].to_vec() })
+    Some(Request { method, target, version, headers, body: bytes[head..].to_vec() })
 }
 
 fn give(mut stream: TcpStream, reply: &Reply) {

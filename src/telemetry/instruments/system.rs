@@ -183,9 +183,12 @@ fn used(snapshot: &Snapshot, kind: CheckKind, mut then: impl FnMut(&str, f64, f6
         CheckKind::Inodes => ["size", "available"],
         _ => ["size_bytes", "available_bytes"],
     };
-    let sizes = measured(snapshot, kind, names[0]);
-    for ((name, size), (_, left)) in sizes.zip(measured(snapshot, kind, names[1])) {
-        then(name, (size - left).max(0.0), left);
+    for check in snapshot.checks.iter().filter(|check| check.id.kind == kind) {
+        let [size, left] =
+            names.map(|name| check.values.iter().find(|v| v.name == name).map(|v| v.value));
+        if let (Some(size), Some(left)) = (size, left) {
+            then(&check.id.name, (size - left).max(0.0), left);
+        }
     }
 }
 

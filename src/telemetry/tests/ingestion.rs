@@ -2,7 +2,7 @@
 //! request and gives the answers it was told to. Its certificate is made by the command `openssl`;
 //! where that is missing, tests say that they were skipped.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -15,35 +15,19 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 
+use crate::outbound::tests::receiver::{Reply, Request, take};
+
 /// The instrumentation key of the resource.
 pub(crate) const KEY: &str = "0f9a3c71-5d3e-4B8E-9d61-2f00c0ffee01";
 
-/// What comes after a request.
-#[derive(Debug, Clone)]
-pub(crate) enum Answer {
-    /// Status and further headers, with `\r\n` between them; and a body.
-    Of(String, String),
-    /// Nothing, until the client goes away.
-    Hang,
-}
-
-/// As [`Answer::Of`].
-pub(crate) fn answer(head: &str, body: &str) -> Answer {
-    Answer::Of(head.into(), body.into())
+/// As [`Reply::new`].
+pub(crate) fn answer(head: &str, body: &str) -> Reply {
+    Reply::new(head, body)
 }
 
 /// That all of it is there.
-pub(crate) fn all() -> Answer {
+pub(crate) fn all() -> Reply {
     answer("200 OK", r#"{"itemsReceived":1,"itemsAccepted":1,"appId":null,"errors":[]}"#)
-}
-
-/// One request, as it came.
-#[derive(Debug, Clone)]
-pub(crate) struct Request {
-    pub(crate) line: String,
-    /// Names in lower case.
-    pub(crate) headers: BTreeMap<String, String>,
-    pub(crate) body: Vec<u8>,
 }
 
 impl Request {
@@ -61,12 +45,12 @@ pub(crate) struct Ingestion {
     folder: Arc<tempfile::TempDir>,
     port: u16,
     seen: Arc<Mutex<Vec<Request>>>,
-    script: Arc<Mutex<VecDeque<Answer>>>,
+    script: Arc<Mutex<VecDeque<Reply>>>,
 }
 
 impl Ingestion {
     /// Gives these answers, one a request, and then the last one again and again.
-    pub(crate) fn new(script: impl IntoIterator<Item = Answer>) -> Option<Self> {
+    pub(crate) fn new(script: impl IntoIterator<Item = Reply>) -> Option<Self> {
         if Command::new("openssl").arg("version").output().is_err() {
             println!("SKIPPED: there is no command openssl");
             return None;
@@ -85,12 +69,12 @@ impl Ingestion {
     }
 
     /// Another one with the same certificate.
-    pub(crate) fn beside(&self, script: impl IntoIterator<Item = Answer>) -> Self {
+    pub(crate) fn beside(&self, script: impl IntoIterator<Item = Reply>) -> Self {
         Self::within(self.folder.clone(), script)
     }
 
     /// Its thread waits for connections until the tests end.
-    fn within(folder: Arc<tempfile::TempDir>, script: impl IntoIterator<Item = Answer>) -> Self {
+    fn within(folder: Arc<tempfile::TempDir>, script: impl IntoIterator<Item = Reply>) -> Self {
         let key = PrivateKeyDer::from_pem_file(folder.path().join("own.key")).unwrap();
         let certificate = CertificateDer::from_pem_file(folder.path().join("own.pem")).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -136,7 +120,7 @@ impl Ingestion {
     }
 
     /// From now on gives these answers, and forgets what came before.
-    pub(crate) fn restart(&self, script: impl IntoIterator<Item = Answer>) {
+    pub(crate) fn restart(&self, script: impl IntoIterator<Item = Reply>) {
         *self.script.lock().unwrap() = script.into_iter().collect();
         self.seen.lock().unwrap().clear();
     }
@@ -151,59 +135,28 @@ fn serve(
     stream: TcpStream,
     config: Arc<rustls::ServerConfig>,
     kept: &Mutex<Vec<Request>>,
-    told: &Mutex<VecDeque<Answer>>,
+    told: &Mutex<VecDeque<Reply>>,
 ) {
     stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let connection = rustls::ServerConnection::new(config).unwrap();
     let mut stream = rustls::StreamOwned::new(connection, stream);
-    let Some(request) = take(&mut stream) else { return };
+    // As the service, it wants to be told how long a body is.
+    let request = take(&mut stream);
+    let told_how_long = |r: &Request| r.headers.contains_key("content-length");
+    let Some(request) = request.filter(told_how_long) else { return };
     kept.lock().unwrap().push(request);
     let answer = {
         let mut script = told.lock().unwrap();
         if script.len() > 1 { script.pop_front().unwrap() } else { script[0].clone() }
     };
     match answer {
-        Answer::Hang => {
-            let _ = stream.read(&mut [0]);
-        }
-        Answer::Of(head, body) => {
-            let length = body.len();
-            let _ = write!(
-                stream,
-                "HTTP/1.1 {head}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-            );
-            let _ = stream.flush();
+        Reply::Bytes(bytes) => {
+            let _ = stream.write_all(&bytes).and_then(|()| stream.flush());
             stream.conn.send_close_notify();
             let _ = stream.flush();
         }
-    }
-}
-
-fn take(stream: &mut impl Read) -> Option<Request> {
-    let mut bytes = Vec::new();
-    let mut more = |bytes: &mut Vec<u8>| {
-        let mut chunk = [0; 16 * 1024];
-        let n = stream.read(&mut chunk).ok().filter(|n| *n > 0)?;
-        bytes.extend_from_slice(&chunk[..n]);
-        Some(())
-    };
-    let end = loop {
-        if let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
-            break end + 4;
+        Reply::Hang | Reply::Reset => {
+            let _ = stream.read(&mut [0]);
         }
-        more(&mut bytes)?;
-    };
-    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-    let mut lines = head.lines();
-    let line = lines.next()?.to_owned();
-    let headers: BTreeMap<String, String> = lines
-        .filter_map(|l| l.split_once(": "))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-        .collect();
-    // As the service, it wants to be told how long a body is.
-    let length: usize = headers.get("content-length")?.parse().ok()?;
-    while bytes.len() < end + length {
-        more(&mut bytes)?;
     }
-    Some(Request { line, headers, body: bytes[end..].to_vec() })
 }

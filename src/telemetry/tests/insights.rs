@@ -12,11 +12,12 @@ use opentelemetry::logs::{AnyValue, LogRecord};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{LogBatch, SdkLogRecord};
 
-use super::ingestion::{Answer, Ingestion};
+use super::ingestion::Ingestion;
 use super::{loaded, said_of};
 use crate::config::Loaded;
 use crate::engine::Now;
 use crate::engine::time::{Boot, Wall};
+use crate::outbound::tests::receiver::Reply;
 use crate::outbound::{Clients, SendError};
 use crate::telemetry::wire::{Batch, Taken, Wire};
 use crate::telemetry::{Receivers, receivers};
@@ -33,11 +34,11 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(script: impl IntoIterator<Item = Answer>) -> Option<Self> {
+    fn new(script: impl IntoIterator<Item = Reply>) -> Option<Self> {
         Self::with(script, "")
     }
 
-    fn with(script: impl IntoIterator<Item = Answer>, more: &str) -> Option<Self> {
+    fn with(script: impl IntoIterator<Item = Reply>, more: &str) -> Option<Self> {
         let ingestion = Ingestion::new(script)?;
         let text = format!(
             "[agent]\nlabels = {{ env = \"prod\" }}\n[outbound]\nproxy = false\nca = \"{}\"\n\

@@ -80,6 +80,20 @@ fn counters_tell_what_was_added_since_the_start() {
 }
 
 #[test]
+fn a_file_system_of_which_half_is_known_lends_nothing_to_another() {
+    let disk = |name, values: &[(&'static str, f64)]| {
+        check(CheckKind::Disk, name, Severity::Healthy, values)
+    };
+    let checks = vec![
+        disk("/", &[("size_bytes", 100.0)]),
+        disk("/var", &[("size_bytes", 80.0), ("available_bytes", 60.0)]),
+    ];
+    let found = collect(&mut started(Temporality::Cumulative, of(1, vec![])), of(2, checks));
+    assert_eq!(found["system.filesystem.usage{/var,used}"], 20.0);
+    assert!(!found.keys().any(|name| name.starts_with("system.filesystem.usage{/,")), "{found:?}");
+}
+
+#[test]
 fn what_a_unit_did_before_it_was_watched_is_no_jump() {
     for temporality in BOTH {
         let mut instruments = started(temporality, of(1, vec![]));

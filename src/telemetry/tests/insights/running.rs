@@ -5,10 +5,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::super::ingestion::{Answer, all, answer};
+use super::super::ingestion::{all, answer};
 use super::*;
 use crate::engine::event::{Event, Export, Outcome};
 use crate::engine::{Engine, Mode, Saved, Snapshot};
+use crate::outbound::tests::receiver::Reply;
 use crate::telemetry::ExportContext;
 
 /// An exporter under way, with one picture of a host.
@@ -81,7 +82,7 @@ async fn the_exporter_sends_the_rest_again_and_all_that_is_left_at_the_end() {
 #[tokio::test]
 async fn an_endpoint_that_hangs_does_not_hold_the_end_up() {
     let more = "timeout = \"1m\"\n[telemetry]\ninterval = \"1h\"";
-    let Some(rig) = Rig::with([Answer::Hang], more) else { return };
+    let Some(rig) = Rig::with([Reply::Hang], more) else { return };
     let mut running = Running::new(&rig, Duration::from_millis(200));
     while rig.ingestion.requests().is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
