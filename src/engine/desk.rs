@@ -269,6 +269,11 @@ impl Desk {
         if check.decisions.back().is_some_and(|d| d.reason == reason && d.text == text) {
             return;
         }
+        // While it is down each attempt is refused alike: that is logged once.
+        let mut since_well =
+            check.decisions.iter().rev().take_while(|d| d.severity != Severity::Healthy);
+        let known = reason == Reason::RestartDenied
+            && since_well.find(|d| d.reason == reason).is_some_and(|d| d.text == text);
         let decision = Decision {
             at: self.now.wall,
             check: id.clone(),
@@ -282,7 +287,9 @@ impl Desk {
         check.decisions.push_back(decision.clone());
         check.view = None;
         self.out.dirty = true;
-        self.out.effects.push(Effect::Log(decision));
+        if !known {
+            self.out.effects.push(Effect::Log(decision));
+        }
         let event = match reason {
             Reason::StoppedByOperator => NoticeKind::Stopped,
             Reason::RestartScheduled => NoticeKind::Restarting,

@@ -71,6 +71,10 @@ pub(super) fn judge(
                 let text = "no unit matches this pattern";
                 return Judgement::of(Severity::Unknown, Reason::NoMatch, text);
             }
+            // A transient one, or one that was uninstalled while keepwell was down.
+            LoadState::NotFound if rule.is_none() => {
+                return Judgement::well(Reason::NotFound, "no unit of this name exists any more");
+            }
             LoadState::NotFound => {
                 let text = "no unit of this name exists; check the name or install it";
                 return Judgement::of(Severity::Warning, Reason::NotFound, text);
@@ -442,6 +446,13 @@ mod tests {
             (
                 case(Inactive, "dead").with(|c| c.seen.load = LoadState::NotFound),
                 "warning not-found: no unit of this name exists; check the name or install it | leave (not-found)",
+            ),
+            (
+                case(Inactive, "dead").with(|c| {
+                    c.seen.load = LoadState::NotFound;
+                    c.rule = None;
+                }),
+                "healthy not-found: no unit of this name exists any more | leave (not-found)",
             ),
             (
                 case(Inactive, "dead").with(|c| {

@@ -313,3 +313,57 @@ impl Unit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::observation::{ActiveState, LoadState, PackagesSeen, UnitSeen};
+    use crate::engine::rules::{Rules, UnitPattern, UnitRule};
+    use crate::engine::saved::Saved;
+    use crate::engine::{Boot, Engine, Event, Mode, Now, Observation, Outcome, Wall};
+
+    #[test]
+    fn a_denial_that_stays_is_logged_once() {
+        let rule = UnitRule { restart: true, ..UnitRule::new(UnitPattern::try_new("a").unwrap()) };
+        let rules = Rules { units: vec![rule], ..Rules::default() };
+        let mut now = Now { boot: Boot(1_000_000), wall: Wall(1_000_000) };
+        let (mut engine, _) =
+            Engine::new(rules, Saved::default(), "b".into(), Mode::default(), now);
+        let failed = UnitSeen {
+            name: "a.service".into(),
+            load: LoadState::Loaded,
+            active: ActiveState::Failed,
+            ..UnitSeen::default()
+        };
+        let mut events = vec![Event::Observed(Observation::Unit(Box::new(failed)))];
+        let (mut attempts, mut logged) = (0, Vec::new());
+        let mut why = "no rule lets keepwell do it";
+        for _ in 0..200 {
+            let step = engine.step(events.pop().unwrap_or(Event::Deadline), now);
+            for effect in step.effects {
+                match effect {
+                    Effect::Restart { unit, .. } => {
+                        attempts += 1;
+                        why = if attempts > 3 { "polkit is gone" } else { why };
+                        let result = RestartResult::Denied(why.into());
+                        events.push(Event::Outcome(Outcome::Restart { unit, result }));
+                    }
+                    Effect::LookAtPackages => {
+                        let seen = PackagesSeen::default();
+                        events.push(Event::Observed(Observation::Packages(seen)));
+                    }
+                    Effect::Log(said) if said.reason == Reason::RestartDenied => {
+                        logged.push(said.text);
+                    }
+                    _ => {}
+                }
+            }
+            if let (true, Some(at)) = (events.is_empty(), step.deadline) {
+                now = now.after(at.since(now.boot));
+            }
+        }
+        assert!(attempts > 5, "{attempts}");
+        let wanted = ["no rule lets keepwell do it", "polkit is gone"];
+        assert_eq!(logged, wanted.map(|why| format!("restart not permitted: {why}")));
+    }
+}
