@@ -10,6 +10,7 @@ pub mod config;
 pub mod engine;
 pub mod notify;
 pub mod outbound;
+pub mod rights;
 pub mod sources;
 pub mod store;
 pub mod surfaces;

@@ -347,7 +347,7 @@ async fn each_refusal_says_what_to_do() {
     assert_eq!(
         text(restart(Fault::NoPolkitRule).await.0),
         "RestartUnit was refused (InteractiveAuthorizationRequired): no polkit rule lets keepwell \
-         do it; install keepwell's polkit rule for this unit, or run keepwell as root"
+         do it; run 'sudo keepwell polkit', and 'sudo keepwell doctor' if that does not help"
     );
     assert!(text(restart(Fault::PolkitDenies).await.0).contains("a polkit rule denies it"));
     assert!(text(restart(Fault::PolkitMasked).await.0).contains("unmask polkit.service"));

@@ -99,7 +99,7 @@ on_each_image! {
             ),
             User::Keepwell,
         );
-        c.allow_restarts(&[]);
+        c.allow_restarts();
         c.start_keepwell();
         for name in all {
             c.wait_for_check(&format!("unit:{name}.service"), "healthy", "running");
@@ -152,7 +152,7 @@ on_each_image! {
             ),
             User::Keepwell,
         );
-        c.allow_restarts(&[]);
+        c.allow_restarts();
         c.start_keepwell();
         let run = c.wait_for_check("unit:shop.service", "healthy", "running");
         assert_eq!(run["unit"]["restarts"], 0, "{run:#}");

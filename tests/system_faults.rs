@@ -34,7 +34,7 @@ fn install(c: &Container, config: &str) {
     c.systemctl(&["start", "healed"]);
     c.install_keepwell(config, User::Keepwell);
     c.drop_in("keepwell.service", "watchdog", WATCHDOG);
-    c.allow_restarts(&["healed.service"]);
+    c.allow_restarts();
 }
 
 /// A unit of its own for each fault fails, so that no cooldown mutes it.

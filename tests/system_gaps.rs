@@ -48,7 +48,7 @@ fn install(c: &Container) {
         ),
         User::Keepwell,
     );
-    c.allow_restarts(&[]);
+    c.allow_restarts();
 }
 
 #[track_caller]

@@ -70,7 +70,7 @@ on_each_image! {
         c.systemctl(&["enable", "--quiet", "op-disable"]);
         c.sh("systemctl start $(cd /etc/systemd/system && ls -d op-*.service)");
         c.install_keepwell(&config(), User::Keepwell);
-        c.allow_restarts(&[]);
+        c.allow_restarts();
         c.start_keepwell();
 
         c.systemctl(&["stop", "op-stop"]);
@@ -135,7 +135,7 @@ on_each_image! {
             &format!("{}[[unit]]\nname = \"bad-tick\"\n", config()),
             User::Keepwell,
         );
-        c.allow_restarts(&[]);
+        c.allow_restarts();
         c.start_keepwell();
         c.systemctl(&["start", "op-tick.timer", "bad-tick.timer"]);
 

@@ -94,7 +94,7 @@ on_each_image! {
             ),
             User::Keepwell,
         );
-        c.allow_restarts(&[]);
+        c.allow_restarts();
         c.systemctl(&["enable", "--quiet", "keepwell"]);
         c.start_keepwell();
 
@@ -167,7 +167,7 @@ on_each_image! {
             ),
             User::Keepwell,
         );
-        c.allow_restarts(&["looper.service"]);
+        c.allow_restarts();
         c.start_keepwell();
         c.systemctl(&["start", "looper"]);
 

@@ -26,7 +26,7 @@ fn prepare(c: &Container) -> Receiver<'_> {
         ),
         User::Keepwell,
     );
-    c.allow_restarts(&["healed.service"]);
+    c.allow_restarts();
     receiver
 }
 

@@ -142,7 +142,7 @@ impl Stage {
         match &self.place {
             Place::Container(c) => {
                 c.install_keepwell(&config, User::Keepwell);
-                c.allow_restarts(&[FLAKY]);
+                c.allow_restarts();
             }
             Place::Own(_) => {
                 self.write("keepwell.toml", &config);

@@ -4,12 +4,16 @@ use std::path::PathBuf;
 
 use crate::app::plan::{self, Scope};
 use crate::config::{Options, Paths};
+use crate::rights::Place;
 use crate::store::{self, LockError};
 use crate::systemd::bus::{Bus, BusAddress, BusError};
 
 use super::doctor::NO_CHANNELS;
 use super::{Finding, Level};
 
+mod files;
+mod ports;
+mod rights;
 mod telemetry;
 
 /// Looks at the configuration, the state folder, the bus and the journal.
@@ -19,7 +23,9 @@ pub(super) fn find(config: Option<PathBuf>, user: bool) -> Vec<Finding> {
     let mut state_dir = None;
     match plan::load(&files) {
         Ok(plan) => {
-            let (units, channels) = (plan.config.rules.units.len(), plan.channels.len());
+            // One whose credential only the service has counts as well.
+            let units = plan.config.rules.units.len();
+            let channels = plan.channels.len().max(plan.config.channels.len());
             let text =
                 format!("valid: {} named, {}", count(units, "unit"), count(channels, "channel"));
             findings.push(Finding::ok("configuration", text));
@@ -29,6 +35,11 @@ pub(super) fn find(config: Option<PathBuf>, user: bool) -> Vec<Finding> {
                 findings.push(Finding::bad(NO_CHANNELS, Level::Warn, text, remedy));
             }
             findings.extend(telemetry::find(&plan));
+            findings.extend(ports::find(&plan.config.http));
+            if !user {
+                let place = Place::host().with_config(config.clone());
+                findings.extend(rights::find(&place, &plan.config.rules.units));
+            }
             state_dir = plan.config.agent.state_dir;
         }
         Err(errors) => {
@@ -42,6 +53,7 @@ pub(super) fn find(config: Option<PathBuf>, user: bool) -> Vec<Finding> {
             ));
         }
     }
+    findings.extend(files::find(&files, state_dir.as_deref()));
     findings.push(state(&files, state_dir));
     let scope = if user { Scope::User } else { Scope::System };
     findings.extend(bus(&scope));

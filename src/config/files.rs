@@ -13,6 +13,9 @@ pub const SYSTEM: &str = "/etc/keepwell";
 /// A larger file is no configuration.
 const MOST: u64 = 1 << 20;
 
+const MUST_BE_READABLE: &str =
+    "it must be readable by the user who runs keepwell: chgrp keepwell, chmod 640";
+
 /// Where to look, and in what environment.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -26,6 +29,8 @@ pub struct Options {
     pub environment: Environment,
     /// A secret that only the service can see is a warning, not an error.
     pub lenient: bool,
+    /// What can be understood of a file with a syntax error is read all the same.
+    pub salvage: bool,
     /// The host's name unless configured otherwise.
     pub hostname: String,
 }
@@ -59,12 +64,26 @@ impl Options {
             .or_else(|| environment.get("HOME").map(|home| Path::new(home).join(".config")))
             .map(|folder| folder.join("keepwell/keepwell.toml"))
             .filter(|_| !root);
-        Self { explicit, system: SYSTEM.into(), user, environment, lenient: false, hostname }
+        Self {
+            explicit,
+            system: SYSTEM.into(),
+            user,
+            environment,
+            lenient: false,
+            salvage: false,
+            hostname,
+        }
     }
 
     /// For `config check` in a shell: secrets that only the service can see may be missing.
     pub fn lenient(mut self) -> Self {
         self.lenient = true;
+        self
+    }
+
+    /// For the last word: a configuration that cannot be used may still say who is to be told.
+    pub fn salvage(mut self) -> Self {
+        self.salvage = true;
         self
     }
 }
@@ -100,9 +119,7 @@ impl Input {
             Err(error) => {
                 let hint = match error.kind() {
                     ErrorKind::NotFound => Some("check the path; no file is needed at all".into()),
-                    ErrorKind::PermissionDenied => {
-                        Some("it must be readable by the user who runs keepwell".into())
-                    }
+                    ErrorKind::PermissionDenied => Some(MUST_BE_READABLE.into()),
                     ErrorKind::IsADirectory => Some("name the file in it".into()),
                     _ => None,
                 };
@@ -152,8 +169,7 @@ pub fn find(options: &Options) -> Vec<Input> {
         Ok(entries) => {
             let mut paths: Vec<PathBuf> = entries
                 .filter_map(|entry| Some(entry.ok()?.path()))
-                .filter(|path| path.extension().is_some_and(|e| e == "toml"))
-                .filter(|path| !hidden(path))
+                .filter(|path| is_drop_in(path))
                 .collect();
             paths.sort();
             inputs.extend(paths.into_iter().map(Input::read));
@@ -161,7 +177,7 @@ pub fn find(options: &Options) -> Vec<Input> {
         Err(error) if missing(&error) => {}
         Err(error) => {
             let message = format!("the drop-ins cannot be listed: {error}");
-            let hint = Some("it must be readable by the user who runs keepwell".into());
+            let hint = Some(MUST_BE_READABLE.into());
             let bytes = Err(Unreadable { message, hint });
             inputs.push(Input { path: folder, bytes, world_readable: false });
         }
@@ -175,8 +191,10 @@ pub fn find(options: &Options) -> Vec<Input> {
     inputs
 }
 
-fn hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+/// Whether a file of this name in `conf.d` belongs to the configuration.
+pub fn is_drop_in(path: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    !hidden && path.extension().is_some_and(|e| e == "toml")
 }
 
 /// Whether there is something to read or to complain about.

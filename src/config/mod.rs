@@ -26,6 +26,8 @@ mod tests;
 pub mod tree;
 pub mod values;
 
+use crate::engine::rules::UnitRule;
+
 pub use diagnostic::{Diagnostic, Diagnostics, Origin};
 pub use environment::Environment;
 pub use files::{Input, Options};
@@ -35,7 +37,7 @@ pub use secret::Secret;
 pub use section::{Reader, Section};
 pub use settings::{
     Agent, Azure, ChannelSection, Cloud, Config, HostFilters, Http, Identity, Journal, Otlp,
-    Outbound, Proxy, Signal, Store, Telemetry, Temporality,
+    Outbound, ProbeSection, Proxy, Signal, Store, Telemetry, Temporality,
 };
 pub use sink::Sink;
 
@@ -78,7 +80,7 @@ pub fn load_from(inputs: Vec<Input>, options: &Options) -> Loaded {
     let mut names = Vec::new();
     for input in inputs {
         names.push(input.path.clone());
-        if let Some(table) = tree::parse(input, &mut sink) {
+        if let Some(table) = tree::parse(input, options.salvage, &mut sink) {
             tree::merge(&mut document, table, keys::ROOT);
         }
     }
@@ -86,4 +88,23 @@ pub fn load_from(inputs: Vec<Input>, options: &Options) -> Loaded {
     let mut config = read::config(&document, options, &mut sink);
     config.files = names;
     Loaded { config, sink, document }
+}
+
+/// What files that are in memory, in the order of their weight, say of units, and nothing else of
+/// them: no secret is looked for, and the environment has no say.
+///
+/// # Errors
+/// Everything that is wrong with the files as TOML, with their sections' names, or with what they
+/// say of units.
+pub fn units(inputs: Vec<Input>) -> Result<Vec<UnitRule>, Diagnostics> {
+    let mut sink = Sink::new(Environment::default(), true);
+    let mut document = tree::Table::new();
+    for input in inputs {
+        if let Some(table) = tree::parse(input, false, &mut sink) {
+            tree::merge(&mut document, table, keys::ROOT);
+        }
+    }
+    let units = read::units_alone(&document, &mut sink);
+    let found = sink.into_found();
+    if found.has_errors() { Err(found) } else { Ok(units) }
 }

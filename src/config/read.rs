@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::engine::Severity;
-use crate::engine::rules::{Confirm, Levels, Rules};
+use crate::engine::rules::{Confirm, Levels, Rules, UnitRule};
 
 use super::diagnostic::Diagnostics;
 use super::files::Options;
@@ -18,6 +18,7 @@ use super::tree::{Table, Value};
 mod alerts;
 mod channels;
 mod export;
+mod probes;
 mod units;
 
 use alerts::Told;
@@ -55,6 +56,7 @@ pub(super) fn config(document: &Table, options: &Options, sink: &mut Sink) -> Co
     let agent = agent(&mut sections, &mut rules, sink);
     let host = host(&mut sections, &mut rules, &mut told, sink);
     let heartbeat_places = units::units(&mut sections, &mut rules, &mut told, sink);
+    let probes = probes::probes(&mut sections, &mut rules, &mut told, sink);
     let (mut channels, mut names) = channels::channels(&mut sections, sink);
     let outbound = channels::outbound(&mut sections, sink);
     let telemetry = export::telemetry(&mut sections, &outbound, sink);
@@ -73,9 +75,19 @@ pub(super) fn config(document: &Table, options: &Options, sink: &mut Sink) -> Co
         outbound,
         telemetry,
         channels,
+        probes,
         files: Vec::new(),
         warnings: Diagnostics::default(),
     }
+}
+
+/// Reads what is said of units only.
+pub(super) fn units_alone(document: &Table, sink: &mut Sink) -> Vec<UnitRule> {
+    let mut sections = split(document, sink);
+    let mut rules = Rules::default();
+    // Whom to tell is no matter here.
+    units::units(&mut sections, &mut rules, &mut Told::default(), sink);
+    rules.units
 }
 
 /// Sorts the top of the document into tables and lists of tables.
@@ -195,6 +207,9 @@ fn host(
             }
         }
         inner.finish();
+    }
+    if let Some(root) = reader.path("root") {
+        filters.root = root;
     }
     for (text, at) in reader.texts("ignore_mounts").unwrap_or_default() {
         match glob::Pattern::new(&text) {

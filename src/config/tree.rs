@@ -81,8 +81,8 @@ impl Entry {
 }
 
 /// Parses one file. What is wrong goes into the sink; the rest is given back where there is sense
-/// in reading on.
-pub(super) fn parse(input: Input, sink: &mut Sink) -> Option<Table> {
+/// in reading on, or with `salvage` what could be made out.
+pub(super) fn parse(input: Input, salvage: bool, sink: &mut Sink) -> Option<Table> {
     let bytes = match input.bytes {
         Ok(bytes) => bytes,
         Err(error) => {
@@ -130,7 +130,7 @@ pub(super) fn parse(input: Input, sink: &mut Sink) -> Option<Table> {
         }
     }
     // After a syntax error the rest is guesswork; its errors would only confuse.
-    only_duplicates.then(|| convert(source, table.into_inner(), sink))
+    (only_duplicates || salvage).then(|| convert(source, table.into_inner(), sink))
 }
 
 /// What to write in the place of a word that stands behind `=` as it is.

@@ -17,7 +17,7 @@ const PORT: u16 = 8080;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum User {
     /// As packages set it up: its own user, hardened. It may not restart anything until
-    /// [`Container::allow_restarts`] has installed a polkit rule.
+    /// [`Container::allow_restarts`] has made the polkit rule.
     Keepwell,
     /// Root without hardening: for tests of what needs rights that are not their subject.
     Root,
@@ -102,11 +102,15 @@ impl Container {
         );
         self.sh("systemd-sysusers keepwell.conf");
         self.configure(config);
-        self.copy_in(
-            &repository("systemd/keepwell.service"),
-            "/usr/lib/systemd/system/keepwell.service",
-            0o644,
-        );
+        for unit in ["keepwell.service", "keepwell.socket", "keepwell-failed.service"] {
+            let here = repository("systemd").join(unit);
+            self.copy_in(&here, &format!("/usr/lib/systemd/system/{unit}"), 0o644);
+        }
+        let drop_ins = "/usr/lib/systemd/system/keepwell-failed.service.d";
+        self.sh(&format!(
+            "mkdir -p {drop_ins} && \
+             ln -sfn /etc/systemd/system/keepwell.service.d/credentials.conf {drop_ins}/"
+        ));
         if user == User::Root {
             self.write(
                 "/etc/systemd/system/keepwell.service.d/root.conf",
@@ -153,24 +157,11 @@ impl Container {
         self.write("/etc/keepwell/keepwell.toml", config);
     }
 
-    /// Lets the user keepwell restart units: all of them, or those named.
+    /// Lets the user keepwell restart the units that have `restart = true` in the configuration.
     #[track_caller]
-    pub(crate) fn allow_restarts(&self, units: &[&str]) {
-        let units = serde_json::to_string(units).expect("names are plain text");
-        self.write(
-            "/etc/polkit-1/rules.d/50-keepwell.rules",
-            &format!(
-                "polkit.addRule(function(action, subject) {{\n\
-                 \x20   var units = {units};\n\
-                 \x20   var verbs = [\"start\", \"restart\", \"reset-failed\"];\n\
-                 \x20   if (action.id == \"org.freedesktop.systemd1.manage-units\" &&\n\
-                 \x20       subject.user == \"keepwell\" &&\n\
-                 \x20       verbs.indexOf(action.lookup(\"verb\")) >= 0 &&\n\
-                 \x20       (units.length == 0 || units.indexOf(action.lookup(\"unit\")) >= 0)) {{\n\
-                 \x20       return polkit.Result.YES;\n\
-                 \x20   }}\n}});\n"
-            ),
-        );
+    pub(crate) fn allow_restarts(&self) {
+        let made = self.keepwell(&["polkit"]);
+        assert!(made.ok(), "keepwell polkit: {}{}", made.stdout, made.stderr);
         // It watches the folder, but only from the next turn of its loop on.
         self.systemctl(&["try-restart", "polkit.service"]);
     }

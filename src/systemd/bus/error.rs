@@ -91,12 +91,12 @@ impl BusError {
     pub(crate) fn of_reply(call: &str, name: &str, text: &str) -> Self {
         let remedy = match short(name) {
             "InteractiveAuthorizationRequired" => Some(
-                "no polkit rule lets keepwell do it; install keepwell's polkit rule for this \
-                 unit, or run keepwell as root",
+                "no polkit rule lets keepwell do it; run 'sudo keepwell polkit', and 'sudo keepwell \
+                 doctor' if that does not help",
             ),
             "AccessDenied" => Some(
-                "a polkit rule denies it, or polkit is not installed; install polkit and name \
-                 this unit in keepwell's polkit rule, or run keepwell as root",
+                "a polkit rule denies it, or polkit is not installed; 'sudo keepwell polkit' says \
+                 which, or 'sudo keepwell doctor'",
             ),
             "UnitMasked" if text.contains("polkit") => Some(
                 "polkit is masked, so nobody can be asked for permission; run \
@@ -166,6 +166,11 @@ pub(crate) fn connect_words(error: &zbus::Error) -> String {
             ErrorKind::NotFound => "the socket does not exist".into(),
             ErrorKind::ConnectionRefused => "nobody listens on the socket".into(),
             ErrorKind::PermissionDenied => "permission denied".into(),
+            // As from a container whose user is none of the host's.
+            ErrorKind::BrokenPipe => format!(
+                "it hung up on user id {}, as dbus does when this host has no such user",
+                rustix::process::geteuid().as_raw()
+            ),
             _ => io.to_string(),
         },
         other => other.to_string(),
@@ -185,7 +190,8 @@ mod tests {
         assert_eq!(
             text(&format!("{DBUS}.InteractiveAuthorizationRequired"), "Interactive ..."),
             "RestartUnit was refused (InteractiveAuthorizationRequired): no polkit rule lets \
-             keepwell do it; install keepwell's polkit rule for this unit, or run keepwell as root"
+             keepwell do it; run 'sudo keepwell polkit', and 'sudo keepwell doctor' if that does not \
+             help"
         );
         assert!(text(&format!("{DBUS}.AccessDenied"), "Permission denied").contains("denies it"));
         assert!(
