@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode};
@@ -18,6 +18,8 @@ use crate::surfaces::report::StatusReport;
 use crate::surfaces::visible;
 
 const TIME_LIMIT: Duration = Duration::from_secs(5);
+/// Everything about ten thousand units is shorter. Who listens may be anybody: root asks too.
+const MOST: usize = 64 << 20;
 
 /// Why the daemon could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -167,7 +169,15 @@ async fn exchange(
     let answer = async {
         let response = sender.send_request(request).await?;
         let status = response.status();
-        Ok::<_, hyper::Error>((status, response.into_body().collect().await?.to_bytes()))
+        let body = Limited::new(response.into_body(), MOST).collect().await;
+        match body.map_err(|e| e.downcast::<hyper::Error>()) {
+            Ok(body) => Ok((status, body.to_bytes())),
+            Err(Ok(broken)) => Err(ClientError::Broken(*broken)),
+            Err(Err(_)) => Err(ClientError::Refused(format!(
+                "keepwell's answer is longer than {} MiB",
+                MOST >> 20
+            ))),
+        }
     };
     // The connection moves only while it is polled, also after it has delivered all.
     let mut connection = std::pin::pin!(connection);
@@ -211,6 +221,25 @@ mod tests {
         let error = Client::new(Some(&path)).unwrap().status().unwrap_err().to_string();
         let wanted = format!("keepwell is not running (no socket at {}); start it", path.display());
         assert!(error.starts_with(&wanted), "{error}");
+    }
+
+    #[test]
+    fn an_answer_without_end_is_not_read_to_the_end() {
+        use std::io::{Read, Write};
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keepwell.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            let some = vec![b' '; 1 << 20];
+            while stream.write_all(&some).is_ok() {}
+        });
+        let error = Client::new(Some(&path)).unwrap().status().unwrap_err().to_string();
+        assert_eq!(error, "keepwell's answer is longer than 64 MiB");
+        server.join().unwrap();
     }
 
     #[test]

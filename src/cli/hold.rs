@@ -1,4 +1,4 @@
-//! `keepwell hold` and `keepwell release`: healing off for a time, and on again.
+//! `keepwell hold` and `keepwell unhold`: healing off for a time, and on again.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) struct HoldArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct ReleaseArgs {
+pub(super) struct UnholdArgs {
     /// The unit, or 'all'
     unit: String,
 }
@@ -36,7 +36,7 @@ pub(super) fn hold(global: &Global, args: &HoldArgs) -> anyhow::Result<ExitCode>
     act(global, "POST", &body)
 }
 
-pub(super) fn release(global: &Global, args: &ReleaseArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn unhold(global: &Global, args: &UnholdArgs) -> anyhow::Result<ExitCode> {
     act(global, "DELETE", &ReleaseBody { unit: unit(&args.unit) })
 }
 

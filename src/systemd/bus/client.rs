@@ -174,11 +174,21 @@ impl Bus {
     /// # Errors
     /// As of any call; [`BusError::Denied`] with the remedy.
     pub async fn restart(&self, name: &str, limit: Duration) -> Result<String, BusError> {
+        self.job("RestartUnit", name, limit).await
+    }
+
+    /// Asks for a job on a unit (mode `replace`) and waits until it is gone, as [`Bus::restart`].
+    pub(super) async fn job(
+        &self,
+        method: &str,
+        name: &str,
+        limit: Duration,
+    ) -> Result<String, BusError> {
         // The rule stands before the call, or a quick job is missed.
         let mut removed = self.removed_jobs().await?;
         let mut early: Vec<(OwnedObjectPath, String)> = Vec::new();
         let body = (name, "replace");
-        let mut call = pin!(self.manager("RestartUnit", &body));
+        let mut call = pin!(self.manager(method, &body));
         // The stream is read while the call waits: a full one would hold up the answer.
         let job = loop {
             tokio::select! {
@@ -187,7 +197,7 @@ impl Bus {
                     let path: OwnedObjectPath = reply
                         .body()
                         .deserialize()
-                        .map_err(|e| decode::unreadable("RestartUnit", &e))?;
+                        .map_err(|e| decode::unreadable(method, &e))?;
                     break path;
                 }
                 message = next(&mut removed) => early.extend(job_removed(message)?),
@@ -235,14 +245,14 @@ impl Bus {
         self.call(path, PROPERTIES, "Get", &(interface, name)).await
     }
 
-    async fn manager<B>(&self, method: &str, body: &B) -> Result<Message, BusError>
+    pub(super) async fn manager<B>(&self, method: &str, body: &B) -> Result<Message, BusError>
     where
         B: Serialize + DynamicType,
     {
         self.call(MANAGER_PATH, MANAGER, method, body).await
     }
 
-    async fn call<B>(
+    pub(super) async fn call<B>(
         &self,
         path: &str,
         interface: &str,

@@ -17,12 +17,14 @@ mod client;
 mod decode;
 mod error;
 mod feed;
+mod inspect;
 mod path;
 
 pub use client::{Bus, SystemState};
 pub use decode::{Row, ServiceHalf, UnitHalf, Words};
 pub use error::BusError;
 pub use feed::{Answer, Ask, Event, Feed, Prepare};
+pub use inspect::{UnitFacts, UnitLimits};
 pub use path::{unit_name, unit_path};
 
 /// The bus name of the service manager.
