@@ -99,6 +99,7 @@ fn plan(folder: &Path) -> Plan {
         user: None,
         environment: std::iter::empty::<(String, String)>().collect(),
         lenient: false,
+        salvage: false,
         hostname: "web1".into(),
     };
     let mut plan = plan::load(&options).map_err(|e| e.to_string()).unwrap();

@@ -199,7 +199,7 @@ fn test_message(
 }
 
 /// This host's part of idempotency keys.
-fn host_key() -> Arc<str> {
+pub(super) fn host_key() -> Arc<str> {
     notify::host_key(&std::fs::read_to_string("/etc/machine-id").unwrap_or_default())
 }
 

@@ -9,6 +9,8 @@ mod driver;
 mod journal;
 mod lag;
 mod lanes;
+pub mod last_word;
+mod listen;
 mod liveness;
 pub mod plan;
 pub mod round;

@@ -142,6 +142,7 @@ async fn round_here(options: &RoundOptions) -> anyhow::Result<Arc<Snapshot>> {
         restarter: Arc::new(Restarter::new(bus.clone())),
         journal: options.scope.journal(),
         lines: plan.config.journal.lines,
+        host: plan.config.host.root.clone(),
         stop: stop.clone(),
     };
     supervisor.spawn("worker", worker.run());

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::clock;
 use super::driver::{Control, Driver, Inlets, Outlets};
 use super::lanes::{self, LaneSetup, Lanes};
+use super::last_word::{self, TakenUp};
+use super::listen;
 use super::liveness;
 use super::plan::{self, Plan, Scope};
 use super::supervisor::Supervisor;
@@ -28,7 +30,7 @@ use crate::engine::{Engine, Event, Mode, Observation, Snapshot};
 use crate::notify::Acts;
 use crate::sources::SourceContext;
 use crate::store::{self, Limits, LockError, OutboxRow, Store, StoreHandle};
-use crate::surfaces::http::{self, Access, AgentInfo, Listener, Shared, Token, bind};
+use crate::surfaces::http::{self, Access, AgentInfo, Listener, Shared, Token};
 use crate::systemd::bus::BusAddress;
 use crate::systemd::journal::Journal;
 use crate::systemd::notify::Notifier;
@@ -89,7 +91,26 @@ async fn boot_id(journal: &Journal) -> Arc<str> {
     }
 }
 
+/// The signals that end it or have it read its configuration again. They are listened to from the
+/// very start: as PID 1 of a container it would otherwise not even notice one.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 async fn run_here(options: &RunOptions) -> anyhow::Result<ExitCode> {
+    let signals = Signals::listen().context("signals cannot be handled")?;
     let notifier = Rc::new(Notifier::from_env());
     let files = Options::from_process(options.config.as_deref());
     let plan = plan::load(&files).map_err(BadConfig)?;
@@ -104,19 +125,22 @@ async fn run_here(options: &RunOptions) -> anyhow::Result<ExitCode> {
         // The store says the same, and why it goes on all the same.
         Err(_) => None,
     };
-    let listeners = listen(&plan, &paths, options.socket.clone())?;
+    let listeners = listen::listen(&plan, &paths, options.socket.clone())?;
 
     let limits = Limits {
         max_bytes: plan.config.store.max_size,
         retention: plan.config.store.retention,
         ..Limits::default()
     };
-    let (store, opened) = Store::open(paths.state(), limits, clock::now);
+    let (store, mut opened) = Store::open(paths.state(), limits, clock::now);
+    let last_word = last_word::take_up(paths.state(), &mut opened.saved);
     let cursors = (opened.saved.cursor.clone(), opened.saved.errors_cursor.clone());
     let rules = plan.config.rules.clone();
     let mode = Mode { expected: plan.expected(), ..Mode::default() };
     let boot_id = boot_id(&options.scope.journal()).await;
-    let (engine, first) = Engine::new(rules.clone(), opened.saved, boot_id, mode, clock::now());
+    let (engine, mut first) = Engine::new(rules.clone(), opened.saved, boot_id, mode, clock::now());
+    // Before what the engine has made of it since: of two, the later one is stored.
+    first.changes.splice(0..0, last_word.iter().flat_map(TakenUp::change));
     let remembered = engine.remembered();
 
     let (observations, observed) = mpsc::channel(1024);
@@ -142,6 +166,7 @@ async fn run_here(options: &RunOptions) -> anyhow::Result<ExitCode> {
         left: Rc::default(),
         everything: CancellationToken::new(),
         unsaved: Rc::default(),
+        last_word,
     };
     let lanes = agent.start_lanes(&plan, opened.outbox);
     agent.listen(&plan);
@@ -171,6 +196,7 @@ async fn run_here(options: &RunOptions) -> anyhow::Result<ExitCode> {
         restarter: Arc::new(Restarter::new(bus)),
         journal: options.scope.journal(),
         lines: plan.config.journal.lines,
+        host: plan.config.host.root.clone(),
         stop: agent.everything.clone(),
     };
     agent.supervisor.spawn("worker", worker.run());
@@ -184,29 +210,10 @@ async fn run_here(options: &RunOptions) -> anyhow::Result<ExitCode> {
     agent.start_exporters(&plan);
     agent.start_liveness(&snapshots);
 
-    let failed = agent.live(&shared, snapshots).await;
+    let failed = agent.live(&shared, snapshots, signals).await;
     let clean = agent.stop(store).await;
     drop(lock);
     Ok(if failed || !clean { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// Takes the ports and the socket before anything else starts.
-fn listen(plan: &Plan, paths: &Paths, socket: Option<PathBuf>) -> anyhow::Result<Vec<Listener>> {
-    let mut listeners = Vec::new();
-    for address in &plan.config.http.listen {
-        listeners.push(bind::tcp(*address)?);
-    }
-    let path = match socket {
-        Some(path) => Ok(path),
-        None => paths.make_runtime().map(|()| paths.socket()).map_err(anyhow::Error::from),
-    };
-    match path.and_then(|path| Ok(bind::unix(&path)?)) {
-        Ok(listener) => listeners.push(listener),
-        Err(error) => {
-            tracing::warn!(%error, "the command line cannot reach this keepwell");
-        }
-    }
-    Ok(listeners)
 }
 
 /// Everything that runs, and what a reload and a stop need to reach it.
@@ -236,6 +243,8 @@ struct Agent {
     everything: CancellationToken,
     /// Commits that were not on the disk when the driver ended.
     unsaved: Rc<Cell<usize>>,
+    /// What the last word said while keepwell was down.
+    last_word: Option<TakenUp>,
 }
 
 impl Agent {
@@ -307,7 +316,7 @@ impl Agent {
         commands: mpsc::Sender<http::CommandRequest>,
         tests: mpsc::Sender<http::TestRequest>,
     ) -> Arc<Shared> {
-        let url = plan.config.http.listen.first().map(|a| format!("http://{a}"));
+        let url = listeners.iter().find_map(Listener::address).map(|a| format!("http://{a}"));
         let info = AgentInfo {
             version: env!("CARGO_PKG_VERSION"),
             url: url.unwrap_or_else(|| "http://127.0.0.1:8080".into()),
@@ -338,15 +347,8 @@ impl Agent {
         &mut self,
         shared: &Arc<Shared>,
         mut snapshots: watch::Receiver<Arc<Snapshot>>,
+        mut signals: Signals,
     ) -> bool {
-        let (Ok(mut term), Ok(mut int), Ok(mut hup)) = (
-            signal(SignalKind::terminate()),
-            signal(SignalKind::interrupt()),
-            signal(SignalKind::hangup()),
-        ) else {
-            tracing::error!("signals cannot be handled");
-            return true;
-        };
         let mut ready = Box::pin(timeout(READY_LIMIT, async move {
             // An error means that the driver has ended, which is noticed below.
             let _ = snapshots.wait_for(|s| s.ready).await;
@@ -360,11 +362,14 @@ impl Agent {
                         tracing::warn!("the first look at everything takes long; going on");
                     }
                     self.notifier.ready();
+                    if let Some(last_word) = self.last_word.take() {
+                        last_word.done();
+                    }
                     tracing::info!(version = env!("CARGO_PKG_VERSION"), "keepwell watches this host");
                 }
-                _ = term.recv() => return false,
-                _ = int.recv() => return false,
-                _ = hup.recv() => self.reload(shared).await,
+                _ = signals.term.recv() => return false,
+                _ = signals.int.recv() => return false,
+                _ = signals.hup.recv() => self.reload(shared).await,
                 Some(ended) = self.supervisor.ended() => {
                     // Those of a former configuration end when they are told to.
                     if let Some(panic) = ended.panic {

@@ -1,7 +1,7 @@
 //! Carries out what the engine asks for and what takes time: restarts, and reading the last journal
 //! lines of a run. Several at once; the outcome comes back to the driver as an event.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
@@ -30,6 +30,8 @@ pub(super) struct Worker {
     pub(super) journal: Journal,
     /// How many lines of a run are shown.
     pub(super) lines: usize,
+    /// Where the host's own `/` is.
+    pub(super) host: PathBuf,
     pub(super) stop: CancellationToken,
 }
 
@@ -66,10 +68,10 @@ impl Worker {
                     });
                 }
                 Task::LookAtPackages => {
-                    let out = self.observations.clone();
+                    let (out, host) = (self.observations.clone(), self.host.clone());
                     running.spawn_local(async move {
                         // Some small files of /proc: it takes no time to speak of.
-                        let seen = packages::look(Path::new("/"));
+                        let seen = packages::look(&host);
                         let _ = out.send(Observation::Packages(seen)).await;
                     });
                 }

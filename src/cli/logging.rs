@@ -103,7 +103,7 @@ fn is_level(word: &str) -> bool {
 
 /// systemd tells in `JOURNAL_STREAM` which file the journal is (device and inode). When standard
 /// error is that very file, nobody has redirected it.
-fn stderr_is_the_journal() -> bool {
+pub(super) fn stderr_is_the_journal() -> bool {
     let Ok(told) = std::env::var("JOURNAL_STREAM") else { return false };
     let Ok(stderr) = rustix::fs::fstat(std::io::stderr()) else { return false };
     told == format!("{}:{}", stderr.st_dev, stderr.st_ino)

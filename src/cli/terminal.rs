@@ -76,6 +76,11 @@ pub(super) fn print(text: &str) -> io::Result<()> {
 
 /// Writes one line to standard error.
 pub(super) fn complain(text: &str) {
+    complain_as("", &format!("keepwell: {text}"));
+}
+
+/// Writes one line to standard error, with the priority that the journal is to give it (`<2>`).
+pub(super) fn complain_as(priority: &str, text: &str) {
     // There is nowhere left to say that standard error cannot be written.
-    let _ = writeln!(io::stderr().lock(), "keepwell: {text}");
+    let _ = writeln!(io::stderr().lock(), "{priority}{text}");
 }

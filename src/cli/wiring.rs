@@ -9,7 +9,7 @@ use anyhow::bail;
 use crate::app::plan::{self, Scope};
 use crate::app::round::{self, RoundOptions};
 use crate::app::run::{self, BadConfig, RunOptions};
-use crate::app::{clock, test_directly};
+use crate::app::{clock, last_word, test_directly};
 use crate::config::Options;
 use crate::engine::Snapshot;
 use crate::surfaces::http::Tried;
@@ -24,6 +24,7 @@ pub const HOOKS: Hooks = Hooks {
     findings: findings::find,
     config: configure,
     test,
+    last_word: last_word::say,
     now: clock::now,
 };
 

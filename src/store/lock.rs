@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 
 /// Held while this lives.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ pub fn lock(dir: &Path) -> Result<Lock, LockError> {
     let path = dir.join("lock");
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o640);
+    // Root may lock a folder of another user, who must not choose what is emptied below.
+    options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
     let mut file = match options.open(&path) {
         // On a read-only file system an existing file can be locked all the same.
         Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
@@ -95,6 +97,18 @@ mod tests {
         );
         drop(first);
         lock(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_not_emptied() {
+        let dir = tempfile::tempdir().unwrap();
+        let precious = dir.path().join("precious");
+        std::fs::write(&precious, "precious").unwrap();
+        let folder = dir.path().join("state");
+        std::fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(&precious, folder.join("lock")).unwrap();
+        assert!(matches!(lock(&folder), Err(LockError::Unusable { .. })));
+        assert_eq!(std::fs::read_to_string(&precious).unwrap(), "precious");
     }
 
     #[test]

@@ -27,6 +27,7 @@
 
 mod database;
 mod keeper;
+mod last_word;
 mod lock;
 mod picture;
 mod rows;
@@ -35,6 +36,7 @@ mod sqlite;
 mod state_file;
 #[cfg(test)]
 pub(crate) mod tests;
+mod whole;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -48,6 +50,7 @@ use crate::engine::observation::{Part, PartSeen, PartState};
 use crate::engine::saved::{Change, Saved};
 use crate::engine::time::{Human, Now, Wall};
 
+pub use last_word::LastWord;
 pub use lock::{Lock, LockError, lock};
 
 /// How long [`Store::open`] waits for the disk before it goes on without it.

@@ -4,16 +4,15 @@
 //! is kept as it was and written back. Times are written as RFC 3339 and read in either form.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::rfc3339;
-use super::set_aside::{set_aside, with_suffix};
+use super::set_aside::set_aside;
+use super::whole;
 use crate::engine::saved::RestartRecord;
 use crate::engine::time::Wall;
 
@@ -178,17 +177,11 @@ impl StateFile {
                 _ => self.aside = None,
             }
         }
-        let temporary = with_suffix(&self.path, ".tmp");
-        let written = self.write_to(&temporary, now).and_then(|()| {
-            std::fs::rename(&temporary, &self.path)?;
-            File::open(dir)?.sync_all()
-        });
-        match written {
-            Ok(()) => self.dirty = false,
-            // A partial file on a full disk would only take room.
-            Err(_) => drop(std::fs::remove_file(&temporary)),
-        }
-        written
+        let mut text = serde_json::to_string_pretty(&self.document(now)?)?;
+        text.push('\n');
+        whole::write(&self.path, text.as_bytes())?;
+        self.dirty = false;
+        Ok(())
     }
 
     /// Something unreadable lies where the file belongs.
@@ -213,16 +206,6 @@ impl StateFile {
              begin afresh. {remedy}",
             self.path.display()
         )
-    }
-
-    fn write_to(&self, path: &Path, now: Wall) -> io::Result<()> {
-        let mut text = serde_json::to_string_pretty(&self.document(now)?)?;
-        text.push('\n');
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o640);
-        let mut file = options.open(path)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
     }
 
     fn document(&self, now: Wall) -> io::Result<Value> {

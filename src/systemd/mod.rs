@@ -4,3 +4,4 @@ pub mod bus;
 pub mod journal;
 pub mod notify;
 pub mod redact;
+pub mod sockets;

@@ -166,6 +166,7 @@ fn without_a_running_keepwell_a_test_goes_straight_out() {
             user: None,
             environment: std::iter::empty::<(String, String)>().collect(),
             lenient: false,
+            salvage: false,
             hostname: "web1".into(),
         };
         let tried = test_directly(&options, None).await.unwrap();

@@ -1,5 +1,5 @@
 //! Where keepwell listens: TCP ports and the unix socket, taken before anything else starts, so
-//! that a port which is taken ends the start with one clear line.
+//! that a port which is taken ends the start with one clear line. A port may also come from systemd.
 //!
 //! The socket has mode 0666: every local user may connect, and the kernel says who it is. What a
 //! user may see and do is decided by that (see [`super::gate`]), not by the file's mode; this is
@@ -22,6 +22,16 @@ pub enum Listener {
     Tcp(TcpListener),
     /// A unix socket, and its file, which goes when the listener goes.
     Unix(UnixListener, SocketFile),
+}
+
+impl Listener {
+    /// The address of a TCP port.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix(..) => None,
+        }
+    }
 }
 
 /// The file of a unix socket that is ours; dropping this removes it.
@@ -93,7 +103,11 @@ pub enum BindError {
 }
 
 fn holder_text(program: &Option<String>) -> String {
-    program.as_ref().map(|p| format!(" by {p}")).unwrap_or_default()
+    // Whose it is, only its owner and root can see.
+    program.as_ref().map_or_else(
+        || " (`sudo keepwell doctor` says by whom)".to_owned(),
+        |program| format!(" by {program}"),
+    )
 }
 
 /// Takes a TCP port.
@@ -114,6 +128,15 @@ pub fn tcp(address: SocketAddr) -> Result<Listener, BindError> {
         io::ErrorKind::AddrNotAvailable => BindError::NotOurs { address },
         _ => BindError::Tcp { address, source },
     })
+}
+
+/// Takes over a TCP socket that listens already and does not block. When it is dropped, it goes on
+/// listening for whoever holds it as well.
+///
+/// # Errors
+/// When it cannot be waited for.
+pub fn handed_over(socket: std::net::TcpListener) -> io::Result<Listener> {
+    TcpListener::from_std(socket).map(Listener::Tcp)
 }
 
 /// Takes a unix socket. A file that a killed keepwell left behind is removed, but only when nobody
