@@ -14,6 +14,7 @@ use crate::sources::Source;
 use crate::sources::heartbeats::{FilePattern, HeartbeatSource, HeartbeatWatch};
 use crate::sources::host::{DiskFilter, HostSource, HostWatch};
 use crate::sources::journal::{JournalSource, JournalWatch};
+use crate::sources::probes::{self, ProbePlan, ProbeSource};
 use crate::sources::units::{LifeReader, UnitsSource, UnitsWatch};
 use crate::systemd::bus::BusAddress;
 use crate::systemd::journal::{After, Journal};
@@ -69,6 +70,7 @@ pub struct Plan {
     /// Its exporters of measurements.
     pub exporters: Vec<Arc<Exporter>>,
     heartbeats: Vec<(usize, FilePattern)>,
+    probes: Vec<ProbePlan>,
     disks: DiskFilter,
 }
 
@@ -82,6 +84,7 @@ struct Kinds {
     channels: Vec<Arc<dyn Channel>>,
     exporters: Vec<Arc<Exporter>>,
     heartbeats: Vec<(usize, FilePattern)>,
+    probes: Vec<ProbePlan>,
     disks: DiskFilter,
 }
 
@@ -111,11 +114,12 @@ fn kinds(loaded: &mut Loaded) -> Kinds {
             }
         }
     }
+    let probes = probes::probes(&config.probes, sink);
     let mounts: Vec<String> =
         config.host.ignore_mounts.iter().map(|p| p.as_str().to_owned()).collect();
     // The patterns were read as globs already.
     let disks = DiskFilter::try_new(&mounts, &config.host.ignore_types).unwrap_or_default();
-    Kinds { channels, exporters: receivers.exporters, heartbeats, disks }
+    Kinds { channels, exporters: receivers.exporters, heartbeats, probes, disks }
 }
 
 /// Reads the configuration and plans.
@@ -124,12 +128,30 @@ fn kinds(loaded: &mut Loaded) -> Kinds {
 /// Everything that is wrong with it.
 pub fn load(options: &Options) -> Result<Plan, Diagnostics> {
     let mut loaded = config::load(options);
-    let Kinds { channels, exporters, heartbeats, disks } = kinds(&mut loaded);
-    Ok(Plan { config: loaded.finish()?, channels, exporters, heartbeats, disks })
+    let Kinds { channels, exporters, heartbeats, probes, disks } = kinds(&mut loaded);
+    Ok(Plan { config: loaded.finish()?, channels, exporters, heartbeats, probes, disks })
+}
+
+/// Whom a configuration can tell at all, also one that cannot be used.
+pub(super) struct Reach {
+    /// Where something is wrong, the default stands.
+    pub(super) config: Config,
+    pub(super) channels: Vec<Arc<dyn Channel>>,
+    /// keepwell could run with it.
+    pub(super) usable: bool,
+}
+
+/// Reads what can be read.
+pub(super) fn reach(options: &Options) -> Reach {
+    let mut loaded = config::load(options);
+    let Kinds { channels, .. } = kinds(&mut loaded);
+    let config = loaded.config.clone();
+    Reach { config, channels, usable: loaded.finish().is_ok() }
 }
 
 impl Plan {
-    /// The sources that this configuration needs.
+    /// The sources that this configuration needs before it is ready. Probes are none of them: a
+    /// remote that does not answer is not to hold up the start.
     pub(super) fn expected(&self) -> BTreeSet<SourceKind> {
         [SourceKind::Units, SourceKind::Host, SourceKind::Heartbeats].into_iter().collect()
     }
@@ -159,6 +181,7 @@ impl Plan {
         let units = UnitsSource::new(bus.clone(), watch, Some(life_reader(scope.journal(), lives)));
         let host = HostSource::new(HostWatch {
             interval,
+            host: self.config.host.root.clone(),
             disks: self.disks.clone(),
             ..HostWatch::default()
         });
@@ -167,6 +190,9 @@ impl Plan {
         let heartbeats = HeartbeatSource::new(watch);
         let mut sources: Vec<Box<dyn Source>> =
             vec![Box::new(units), Box::new(host), Box::new(heartbeats)];
+        if !self.probes.is_empty() {
+            sources.push(Box::new(ProbeSource::new(&self.probes)));
+        }
         let with_errors: Vec<&UnitPattern> =
             rules.units.iter().filter(|r| r.errors).map(|r| &r.pattern).collect();
         if !with_errors.is_empty() {

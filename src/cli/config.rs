@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use crate::config::{self, Loaded, Options, schema, show};
 use crate::notify::KINDS;
+use crate::sources::probes;
 
 /// What to do with the configuration.
 #[derive(Debug, clap::Subcommand)]
@@ -51,7 +52,8 @@ pub(super) fn run(
         }
         ConfigCommand::Schema => {
             let kinds: Vec<_> = KINDS.iter().map(|kind| (kind.name, kind.keys)).collect();
-            writeln!(out, "{:#}", schema::json(&kinds)).map(|()| ExitCode::SUCCESS)
+            let probes: Vec<_> = probes::KINDS.iter().map(|kind| (kind.name, kind.keys)).collect();
+            writeln!(out, "{:#}", schema::json(&kinds, &probes)).map(|()| ExitCode::SUCCESS)
         }
     };
     // A reader that has seen enough (`| head`) is no fault.

@@ -1,5 +1,5 @@
 //! Every key of the configuration, once: its type, default, example and meaning. The schema,
-//! `config show`, the merging of documents and the test of `docs/configuration.md` use this table;
+//! `config show`, the merging of documents and the tables of `docs/configuration.md` come from it;
 //! a test keeps it true to what the readers ask for. The keys of a channel kind are the kind's own.
 
 mod export;
@@ -8,7 +8,7 @@ mod watch;
 
 use export::{AZURE, OTLP, TELEMETRY};
 use tell::{ALERTS, CHANNEL, ESCALATION, MAINTENANCE, OUTBOUND, REPORT, ROUTE};
-use watch::{BACKOFF, CRASH_LOOP, HEARTBEAT, HOST, UNIT, UNITS};
+use watch::{BACKOFF, CRASH_LOOP, HEARTBEAT, HOST, PROBE, UNIT, UNITS};
 
 /// What a key takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -112,6 +112,11 @@ pub const ROOT: &[Key] = &[
         Kind::Sections(HEARTBEAT),
         "A file that a program touches while it is well.",
     ),
+    table(
+        "probe",
+        Kind::OpenSections(PROBE),
+        "Something that is asked at an interval; the type has more keys.",
+    ),
     table("alerts", Kind::Table(ALERTS), "How alerts are told."),
     table(
         "escalation",
@@ -148,10 +153,22 @@ const AGENT: &[Key] = &[
         Kind::Text,
         "",
         "\"web-1\"",
-        "The host's name in messages and metrics; its own name by default.",
+        "The host's name in messages and metrics; the host's own by default.",
     ),
-    key("labels", Kind::TextMap, "{}", "{ env = \"prod\" }", "On every metric, alert and message."),
-    key("state_dir", Kind::Text, "", "\"/srv/keepwell\"", "Where state is kept, an absolute path."),
+    key(
+        "labels",
+        Kind::TextMap,
+        "{}",
+        "{ env = \"prod\" }",
+        "On every alert and message, and on the metric `keepwell_host_info`; names have letters, digits and `_`.",
+    ),
+    key(
+        "state_dir",
+        Kind::Text,
+        "",
+        "\"/srv/keepwell\"",
+        "Where state is kept, an absolute path; see below by default.",
+    ),
 ];
 
 const HTTP: &[Key] = &[
@@ -167,14 +184,14 @@ const HTTP: &[Key] = &[
         Kind::Secret,
         "",
         "{ credential = \"http-token\" }",
-        "Log text and every act need this bearer token; without one they are not served.",
+        "Log text and every act need this bearer token; without one they are not served over HTTP.",
     ),
     key(
         "allowed_hosts",
         Kind::TextList,
         "[]",
         "[\"status.example.org\"]",
-        "Host headers that are accepted besides addresses and the host's own name.",
+        "`Host` headers that are accepted besides addresses and the host's own name.",
     ),
 ];
 

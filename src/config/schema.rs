@@ -4,27 +4,30 @@ use serde_json::{Map, Value, json};
 
 use super::keys::{Key, Kind, ROOT};
 
-/// The schema as JSON (draft 2020-12). `channels` are the types of channel there are, each with its
-/// own keys.
-pub fn json(channels: &[(&str, &[Key])]) -> Value {
+/// The schema as JSON (draft 2020-12). `channels` and `probes` are the types there are of each, with
+/// their own keys.
+pub fn json(channels: &[(&str, &[Key])], probes: &[(&str, &[Key])]) -> Value {
     let mut schema = table(ROOT, false);
-    if !channels.is_empty() {
-        // Which keys a channel has depends on its type.
-        let types: Vec<&str> = channels.iter().map(|(name, _)| *name).collect();
-        let channel = &mut schema["properties"]["channel"]["items"];
-        channel["properties"]["type"]["enum"] = json!(types);
-        channel["allOf"] = channels.iter().map(|(name, keys)| of_type(name, keys)).collect();
-        if let Some(channel) = channel.as_object_mut() {
-            channel.remove("additionalProperties");
+    for (section, kinds) in [("channel", channels), ("probe", probes)] {
+        if kinds.is_empty() {
+            continue;
         }
-        channel["unevaluatedProperties"] = json!(false);
+        // Which keys there are depends on the type.
+        let types: Vec<&str> = kinds.iter().map(|(name, _)| *name).collect();
+        let items = &mut schema["properties"][section]["items"];
+        items["properties"]["type"]["enum"] = json!(types);
+        items["allOf"] = kinds.iter().map(|(name, keys)| of_type(name, keys)).collect();
+        if let Some(items) = items.as_object_mut() {
+            items.remove("additionalProperties");
+        }
+        items["unevaluatedProperties"] = json!(false);
     }
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     schema["title"] = json!("keepwell");
     schema
 }
 
-/// What holds for channels of one type.
+/// What holds for sections of one type.
 fn of_type(name: &str, keys: &[Key]) -> Value {
     let keys = table(keys, true);
     json!({
@@ -139,7 +142,7 @@ mod tests {
             example: "{ credential = \"ops-url\" }",
             doc: "Where to. Required.",
         }];
-        let schema = json(&[("webhook", KEYS), ("other", &[])]);
+        let schema = json(&[("webhook", KEYS), ("other", &[])], &[]);
         let unit = &schema["properties"]["unit"]["items"];
         assert_eq!(unit["required"], json!(["name"]));
         assert_eq!(unit["additionalProperties"], json!(false));
@@ -153,7 +156,7 @@ mod tests {
         assert_eq!(channel["allOf"][0]["then"]["required"], json!(["url"]));
         assert!(channel["allOf"][0]["then"]["properties"]["url"]["anyOf"].is_array());
         assert_eq!(
-            json(&[])["properties"]["channel"]["items"]["additionalProperties"],
+            json(&[], &[])["properties"]["channel"]["items"]["additionalProperties"],
             json!(true)
         );
     }

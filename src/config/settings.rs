@@ -39,6 +39,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// Who is told; the kinds read the rest of each section.
     pub channels: Vec<ChannelSection>,
+    /// What is asked; the kinds read the rest of each section.
+    pub probes: Vec<ProbeSection>,
     /// The files that were read, in rising weight.
     pub files: Vec<PathBuf>,
     /// What is odd about it.
@@ -55,12 +57,20 @@ pub struct Agent {
 }
 
 /// `[host]`, apart from the thresholds, which are rules.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostFilters {
+    /// Where the host's own `/` is: elsewhere in a container.
+    pub root: PathBuf,
     /// Mount points or globs.
     pub ignore_mounts: Vec<glob::Pattern>,
     /// File system types.
     pub ignore_types: Vec<String>,
+}
+
+impl Default for HostFilters {
+    fn default() -> Self {
+        Self { root: "/".into(), ignore_mounts: Vec::new(), ignore_types: Vec::new() }
+    }
 }
 
 /// `[http]`
@@ -321,6 +331,32 @@ impl ChannelSection {
     /// Reports that no kind of this name exists; `known` are those that do.
     pub fn unknown_kind(&self, known: &[&str], sink: &mut Sink) {
         let message = format!("there is no channel type \"{}\"", brief(&self.kind));
+        let hint = suggestion(&self.kind, known).replace("it takes", "types:");
+        sink.error(self.kind_at, message).hint(hint);
+    }
+}
+
+/// One `[[probe]]`. Its kind reads `section`, from which the keys of every probe are taken out.
+#[derive(Debug, Clone)]
+pub struct ProbeSection {
+    /// Unique among probes.
+    pub name: Arc<str>,
+    /// The word after `type =`.
+    pub kind: String,
+    /// How often it looks; by its kind if not said.
+    pub interval: Option<Duration>,
+    /// How long one look may take.
+    pub timeout: Duration,
+    /// The keys of the kind.
+    pub section: Section,
+    /// Where the type stands.
+    pub(super) kind_at: Place,
+}
+
+impl ProbeSection {
+    /// Reports that no kind of this name exists; `known` are those that do.
+    pub fn unknown_kind(&self, known: &[&str], sink: &mut Sink) {
+        let message = format!("there is no probe type \"{}\"", brief(&self.kind));
         let hint = suggestion(&self.kind, known).replace("it takes", "types:");
         sink.error(self.kind_at, message).hint(hint);
     }

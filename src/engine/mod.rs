@@ -6,6 +6,7 @@
 //! | `unit/` | verdict, counting and restarts of a unit |
 //! | `host` | space, memory, processor, bad news of the host |
 //! | `files` | heartbeats and keepwell's own parts |
+//! | `probes` | what a probe's finding means |
 //! | `desk` | when a condition has lasted long enough to count |
 //! | `book` | which alerts are open and who is told |
 //! | `quiet` | when everything waits by itself: boot, shutdown, sleep, reload, packages |
@@ -25,6 +26,7 @@ mod files;
 mod host;
 pub mod matcher;
 pub mod observation;
+mod probes;
 mod quiet;
 mod report;
 pub mod rules;
@@ -133,7 +135,8 @@ impl Engine {
         for id in &checks {
             let rules = &self.desk.rules;
             let gone = files::is_channel(id) && !rules.is_channel(id)
-                || exports::is_exporter(id) && !rules.is_exporter(id);
+                || exports::is_exporter(id) && !rules.is_exporter(id)
+                || id.kind == CheckKind::Probe && rules.probe(&id.name).is_none();
             if gone || no_heartbeats && id.kind == CheckKind::Heartbeat {
                 self.desk.drop_check(id, Reason::NoLongerWatched.meaning());
             }
@@ -298,6 +301,7 @@ impl Engine {
             Observation::Host(seen) => self.host.sampled(&seen, desk),
             Observation::Disks(seen) => self.host.disks(&seen, desk),
             Observation::Heartbeats(seen) => self.heartbeats.sampled(&seen, desk),
+            Observation::Probe(seen) => probes::seen(seen, desk),
             Observation::Errors(seen) => {
                 if let Some(cursor) = &seen.cursor {
                     desk.keep(Change::ErrorsCursor(cursor.clone()));
@@ -407,6 +411,7 @@ impl Engine {
         }
         self.desk.ready = true;
         self.name_unseen();
+        probes::name_unseen(&mut self.desk);
         self.end_what_is_over();
         self.desk.with_book(Book::first_round_over);
         self.agent.settled = true;
@@ -444,9 +449,11 @@ impl Engine {
     /// Alerts that were open when keepwell stopped, of things that are not there any more.
     fn end_what_is_over(&mut self) {
         for key in self.desk.book.keys() {
-            // Whether a channel works is known only when it has tried.
+            // Whether a channel works is known only when it has tried; a probe has its own time.
             let rules = &self.desk.rules;
-            let untried = rules.is_channel(&key.check) || rules.is_exporter(&key.check);
+            let untried = rules.is_channel(&key.check)
+                || rules.is_exporter(&key.check)
+                || probes::is_probe(&key.check, rules);
             let blind = untried || key.check.kind == CheckKind::Unit && self.bus == Some(false);
             if blind
                 || key.kind == AlertKind::Errors

@@ -3,10 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::time::Wall;
+use super::view::Value;
+use super::words::Reason;
 
 /// One fact from a source.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +31,8 @@ pub enum Observation {
     Disks(Vec<DiskSeen>),
     /// All heartbeat files of one sampling.
     Heartbeats(Vec<HeartbeatSeen>),
+    /// What one probe found.
+    Probe(ProbeSeen),
     /// Errors that a watched unit logged; the source limits their rate.
     Errors(ErrorsSeen),
     /// The last journal lines of an invocation, which [`super::Effect::FetchLog`] asked for.
@@ -55,6 +60,8 @@ pub enum SourceKind {
     Host,
     /// Heartbeat files.
     Heartbeats,
+    /// What the configuration says to ask.
+    Probes,
     /// Errors in the journal.
     Journal,
 }
@@ -433,6 +440,41 @@ pub enum HeartbeatState {
     Error(String),
 }
 
+/// What one probe found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProbeSeen {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// What it found.
+    pub finding: Finding,
+    /// How long that took.
+    pub took: Duration,
+}
+
+/// What a probe found, in the words of its kind. How bad that is the rules say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// Whether that is as it should be.
+    pub outcome: ProbeOutcome,
+    /// Why.
+    pub reason: Reason,
+    /// One line for people, secrets removed.
+    pub summary: String,
+    /// What was measured; names as in [`Value`].
+    pub values: Vec<Value>,
+}
+
+/// Whether what a probe found is as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeOutcome {
+    /// It is.
+    Good,
+    /// It is not.
+    Bad,
+    /// The probe could not look.
+    Unclear,
+}
+
 /// Errors that a unit logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorsSeen {
@@ -501,6 +543,7 @@ impl Part {
             Self::Source(SourceKind::Units) => "source-units".into(),
             Self::Source(SourceKind::Host) => "source-host".into(),
             Self::Source(SourceKind::Heartbeats) => "source-heartbeats".into(),
+            Self::Source(SourceKind::Probes) => "source-probes".into(),
             Self::Source(SourceKind::Journal) => "source-journal".into(),
         }
     }

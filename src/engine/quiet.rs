@@ -166,8 +166,8 @@ impl Quiet {
 
 /// What a booting or waking host disturbs.
 fn by_sleep(kind: CheckKind) -> bool {
-    use CheckKind::{Cpu, Heartbeat, Load, Pressure, Unit, Units};
-    matches!(kind, Unit | Units | Heartbeat | Cpu | Load | Pressure)
+    use CheckKind::{Cpu, Heartbeat, Load, Pressure, Probe, Unit, Units};
+    matches!(kind, Unit | Units | Heartbeat | Cpu | Load | Pressure | Probe)
 }
 
 /// What an upgrade disturbs.

@@ -47,6 +47,8 @@ pub struct Rules {
     pub pressure: BTreeMap<String, Levels>,
     /// Heartbeat files; observations name them by index.
     pub heartbeats: Vec<HeartbeatRule>,
+    /// Probes.
+    pub probes: Vec<ProbeRule>,
     /// How alerts are told.
     pub alerts: AlertRules,
     /// Who can be told.
@@ -97,6 +99,7 @@ impl Default for Rules {
             load: Levels::off(),
             pressure: BTreeMap::new(),
             heartbeats: Vec::new(),
+            probes: Vec::new(),
             alerts: AlertRules::default(),
             channels: Vec::new(),
             exporters: Vec::new(),
@@ -124,6 +127,11 @@ impl Rules {
     pub(super) fn is_exporter(&self, check: &CheckId) -> bool {
         super::exports::is_exporter(check)
             && self.exporters.iter().any(|e| check.name.strip_prefix(EXPORTER) == Some(&**e))
+    }
+
+    /// The rule of a probe.
+    pub fn probe(&self, name: &str) -> Option<&ProbeRule> {
+        self.probes.iter().find(|rule| *rule.name == *name)
     }
 
     /// Whether a failure of this unit is to be reported at all.
@@ -435,6 +443,17 @@ pub struct HeartbeatRule {
     /// Older than this is stale.
     pub max_age: Duration,
     /// How bad it is when it is missing or stale.
+    pub severity: Severity,
+    /// When that counts.
+    pub confirm: Confirm,
+}
+
+/// A probe, as far as every kind has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProbeRule {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How bad it is when what it finds is not as it should be.
     pub severity: Severity,
     /// When that counts.
     pub confirm: Confirm,

@@ -101,6 +101,7 @@ named! {
         Load = "load": "load average per processor",
         Pressure = "pressure": "time lost waiting for a resource (PSI)",
         Heartbeat = "heartbeat": "a file that a program touches while it is well",
+        Probe = "probe": "what a probe of the configuration asks",
         Host = "host": "events of the host itself",
         Agent = "agent": "keepwell's own parts",
     }
@@ -175,6 +176,20 @@ named! {
         Missing = "missing": "the heartbeat file does not exist",
         NoPermission = "no-permission": "keepwell may not look at it",
         ErrorsLogged = "errors-logged": "the unit logged errors",
+        // Probes.
+        ProbeOk = "probe-ok": "the probe found nothing wrong",
+        ProbeTimeout = "probe-timeout": "the probe was not done within its time limit",
+        ProgramMissing = "program-missing": "a program that the probe needs is not installed",
+        Behind = "behind": "the remote has commits that the checkout lacks",
+        Ahead = "ahead": "the checkout has commits that the remote lacks",
+        Diverged = "diverged": "checkout and remote each have commits that the other lacks",
+        Dirty = "dirty": "files of the checkout differ from what is committed",
+        Untracked = "untracked": "the checkout has files that are not in its repository",
+        Detached = "detached": "no branch is checked out",
+        NotACheckout = "not-a-checkout": "there is no checkout at the path",
+        NoRemote = "no-remote": "the repository does not say where its remote is",
+        NoRemoteBranch = "no-remote-branch": "the remote has no such branch",
+        RemoteUnreachable = "remote-unreachable": "the remote does not answer, or refuses",
         // keepwell's own parts.
         Works = "works": "it works",
         Unreachable = "unreachable": "it cannot be reached",

@@ -15,6 +15,7 @@ use crate::engine::observation::SourceKind;
 pub mod heartbeats;
 pub mod host;
 pub mod journal;
+pub mod probes;
 pub mod units;
 
 /// What a source needs to run.
@@ -53,6 +54,20 @@ pub struct SourceError(pub String);
 
 /// The future that a source runs as.
 pub type Running<'a> = Pin<Box<dyn Future<Output = Result<(), SourceError>> + 'a>>;
+
+/// Runs a source that cannot fail. It ends by itself after one round, or when nobody listens any more.
+fn until_stopped<'a>(
+    stop: CancellationToken,
+    watch: impl Future<Output = Result<(), Closed>> + 'a,
+) -> Running<'a> {
+    Box::pin(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = watch => {}
+        }
+        Ok(())
+    })
+}
 
 /// One kind of thing, seen.
 pub trait Source {

@@ -8,7 +8,7 @@ pub(super) const TELEMETRY: &[Key] = &[
         Kind::Duration,
         "\"60s\"",
         "\"30s\"",
-        "How often measurements are sent, 1s to 1h. What is sent is what was measured last.",
+        "How often measurements are sent, 1s to 1h. What is sent is what was measured last (`agent.interval`).",
     ),
     key(
         "service_name",
@@ -22,14 +22,14 @@ pub(super) const TELEMETRY: &[Key] = &[
         Kind::TextMap,
         "{}",
         "{ \"deployment.environment.name\" = \"prod\" }",
-        "Further attributes of the resource; `agent.labels` are there already.",
+        "Further attributes of the resource; `agent.labels` are there already, and `service.name` is `service_name`.",
     ),
     key(
         "cloud",
         Kind::OneOf(&["auto", "azure", "none"]),
         "\"auto\"",
         "\"azure\"",
-        "Whether the cloud's metadata service is asked where this host runs; auto asks only where \
+        "Whether the cloud's metadata service is asked where this host runs; `\"auto\"` asks only where \
          the vendor of the machine is Microsoft.",
     ),
     key(
@@ -61,7 +61,7 @@ const HEADERS: Key = key(
     Kind::SecretMap,
     "{}",
     "{ api-key = { credential = \"otlp-key\" } }",
-    "Headers of each request; their values are not shown.",
+    "Headers of each request; their values are not shown, and capitals in their names do not count.",
 );
 const TIMEOUT: Key = key(
     "timeout",
@@ -82,22 +82,34 @@ const CA: Key = key(
     Kind::Text,
     "",
     "\"/etc/keepwell/ca.pem\"",
-    "A PEM file of certificates that are trusted besides the host's; `outbound.ca` by default.",
+    "A PEM file of certificates that are trusted besides the host's, an absolute path; `outbound.ca` by default.",
 );
 const PROXY: Key = key(
     "proxy",
     Kind::SecretOrOff,
     "",
     "\"http://proxy.example.org:3128\"",
-    "The HTTP proxy; false for none; `outbound.proxy`, or what the usual variables say, by default.",
+    "The HTTP proxy; false is none; `outbound.proxy` by default.",
 );
 
 /// Without defaults: those of `[otlp]` hold.
 const SIGNAL: &[Key] = &[
     ENDPOINT,
-    Key { default: "", ..HEADERS },
-    Key { default: "", ..TIMEOUT },
-    Key { default: "", ..COMPRESSION },
+    Key {
+        default: "",
+        doc: "Further headers, and other values for those of [otlp]; their values are not shown.",
+        ..HEADERS
+    },
+    Key {
+        default: "",
+        doc: "How long one request may take, 1s to 1m; `otlp.timeout` by default.",
+        ..TIMEOUT
+    },
+    Key {
+        default: "",
+        doc: "How bodies are compressed; `otlp.compression` by default.",
+        ..COMPRESSION
+    },
 ];
 
 pub(super) const OTLP: &[Key] = &[
@@ -106,7 +118,7 @@ pub(super) const OTLP: &[Key] = &[
         Kind::Address,
         "",
         "\"http://127.0.0.1:4318\"",
-        "The collector: /v1/metrics and /v1/logs are added to it. None by default: nothing is sent.",
+        "The collector: /v1/metrics and /v1/logs are added to its path; without it nothing is sent.",
     ),
     HEADERS,
     TIMEOUT,
@@ -116,18 +128,26 @@ pub(super) const OTLP: &[Key] = &[
         Kind::OneOf(&["cumulative", "delta", "lowmemory"]),
         "",
         "\"delta\"",
-        "Whether counters say all since the start or what was added; cumulative by default, delta \
-         for Azure Monitor.",
+        "Whether counters say all since the start or what was added; \
+         `\"cumulative\"`, and `\"delta\"` for Azure Monitor, by default.",
     ),
     key(
         "histogram",
         Kind::OneOf(&["explicit", "exponential"]),
         "",
         "\"exponential\"",
-        "The shape of histograms; explicit by default, exponential for Azure Monitor.",
+        "The shape of histograms; `\"explicit\"`, and `\"exponential\"` for Azure Monitor, by default.",
     ),
-    table("metrics", Kind::Switch(SIGNAL), "Measurements; false sends none."),
-    table("logs", Kind::Switch(SIGNAL), "Alerts as log records; false sends none."),
+    table(
+        "metrics",
+        Kind::Switch(SIGNAL),
+        "Measurements: what differs for them; false sends none.",
+    ),
+    table(
+        "logs",
+        Kind::Switch(SIGNAL),
+        "Alerts as log records: what differs for them; false sends none.",
+    ),
     CA,
     PROXY,
 ];
@@ -147,7 +167,7 @@ pub(super) const AZURE: &[Key] = &[
         Kind::OneOf(&["auto", "managed", "workload", "client-secret", "none"]),
         "\"auto\"",
         "\"managed\"",
-        "As whom OTLP is sent to Azure Monitor; auto takes what is set below, else the identity of \
+        "As whom OTLP is sent to Azure Monitor; `\"auto\"` takes what is set below, else the identity of \
          the machine, and only for endpoints of Azure Monitor.",
     ),
     key(

@@ -7,14 +7,14 @@ const CHECKS: Key = key(
     Kind::TextList,
     "",
     "[\"unit:web@*\", \"disk\"]",
-    "Only these checks or patterns; a kind alone, such as disk, is all of its kind. All by default.",
+    "Only these, a list of checks. All by default.",
 );
 const LABELS: Key = key(
     "labels",
     Kind::TextMap,
     "",
     "{ env = \"prod\" }",
-    "Only on a host with these labels. Any by default.",
+    "Only on a host whose `agent.labels` have these. Any by default.",
 );
 const SEVERITY: Key = key(
     "severity",
@@ -28,23 +28,28 @@ const DAYS: Key = key(
     Kind::TextList,
     "",
     "[\"mon-fri\"]",
-    "Only on these days of the week: mon to sun, or a range. Every day by default.",
+    "Only on these, `mon` to `sun`, a list of days or ranges of days. Every day by default.",
 );
 const FROM: Key = key(
     "from",
     Kind::Text,
     "",
     "\"22:00\"",
-    "Only from this time of day. The whole day by default.",
+    "From then on, a time of day; `from` and `to` stand together. The whole day by default.",
 );
-const TO: Key =
-    key("to", Kind::Text, "", "\"06:00\"", "Up to this time of day; perhaps of the next day.");
+const TO: Key = key(
+    "to",
+    Kind::Text,
+    "",
+    "\"06:00\"",
+    "Until then, a time of day; on the next day when it is not after `from`; \"24:00\" is midnight. The whole day by default.",
+);
 const TIMEZONE: Key = key(
     "timezone",
     Kind::Text,
     "",
     "\"Europe/Berlin\"",
-    "The time zone of days and times; the host's own by default.",
+    "The zone of `days`, `from` and `to`, a time zone; the host's own by default.",
 );
 
 pub(super) const ALERTS: &[Key] = &[
@@ -67,9 +72,13 @@ pub(super) const ALERTS: &[Key] = &[
         Kind::DurationOrOff,
         "\"1d\"",
         "\"4h\"",
-        "How often those who know of an open alert are reminded, 1m to 30d; false is never.",
+        "How often those who know of an open alert are reminded of it while nobody acknowledges it, 1m to 30d; false is never.",
     ),
-    table("flapping", Kind::Switch(FLAPPING), "When an alert that comes and goes stays open."),
+    table(
+        "flapping",
+        Kind::Switch(FLAPPING),
+        "When an alert that comes and goes stays open instead; false is never.",
+    ),
 ];
 
 const FLAPPING: &[Key] = &[
@@ -78,10 +87,16 @@ const FLAPPING: &[Key] = &[
         Kind::Integer(2, 1000),
         "4",
         "6",
-        "It opens for this time within `within`: it is flapping, 2 to 1000.",
+        "Opened so often within `within` it is flapping, 2 to 1000.",
     ),
     key("within", Kind::Duration, "\"1h\"", "\"30m\"", "The time they are counted over, 1m to 7d."),
-    key("calm", Kind::Duration, "\"15m\"", "\"10m\"", "Well for this long, and it ends, 1s to 1d."),
+    key(
+        "calm",
+        Kind::Duration,
+        "\"15m\"",
+        "\"10m\"",
+        "How long it must be well to be over, 1s to 1d.",
+    ),
 ];
 
 pub(super) const ESCALATION: &[Key] = &[
@@ -90,12 +105,18 @@ pub(super) const ESCALATION: &[Key] = &[
         Kind::Duration,
         "",
         "\"15m\"",
-        "Open and acknowledged by nobody for this long since it was told, 1s to 7d. Required.",
+        "So long after the alert was told, 1s to 7d. Required.",
     ),
     CHECKS,
     SEVERITY,
     LABELS,
-    key("channels", Kind::TextList, "", "[\"ops\"]", "Who is told then. Required."),
+    key(
+        "channels",
+        Kind::TextList,
+        "",
+        "[\"ops\"]",
+        "Who is told then, a list of channels, at least one. Required.",
+    ),
 ];
 
 pub(super) const ROUTE: &[Key] = &[
@@ -106,12 +127,24 @@ pub(super) const ROUTE: &[Key] = &[
     FROM,
     TO,
     TIMEZONE,
-    key("channels", Kind::TextList, "", "[\"ops\"]", "Who is told; [] is nobody. Required."),
+    key(
+        "channels",
+        Kind::TextList,
+        "",
+        "[\"ops\"]",
+        "Who is told, a list of channels; [] is nobody. Required.",
+    ),
     key("continue", Kind::Bool, "false", "true", "Look at the routes after it as well."),
 ];
 
 pub(super) const MAINTENANCE: &[Key] = &[
-    key("name", Kind::Text, "", "\"backup\"", "Its name, for messages and status. Required."),
+    key(
+        "name",
+        Kind::Text,
+        "",
+        "\"backup\"",
+        "Its name, unique, for messages and status. Required.",
+    ),
     CHECKS,
     LABELS,
     DAYS,
@@ -128,20 +161,26 @@ pub(super) const REPORT: &[Key] = &[
         "\"6h\"",
         "A report so long after the last, 1m to 31d; false is none.",
     ),
-    key("at", Kind::TextList, "[]", "[\"08:00\", \"20:00\"]", "A report at these times of day."),
+    key(
+        "at",
+        Kind::TextList,
+        "[]",
+        "[\"08:00\", \"20:00\"]",
+        "At these, a list of times of day, instead of `every`.",
+    ),
     key(
         "timezone",
         Kind::Text,
         "",
         "\"Europe/Berlin\"",
-        "The time zone of `at`; the host's own by default.",
+        "The zone of `at`, a time zone; the host's own by default.",
     ),
     key(
         "channels",
         Kind::TextList,
         "",
         "[\"ops\"]",
-        "Who gets it; every channel that is told of alerts by default.",
+        "Who gets it, a list of channels; every channel that is told of alerts by default.",
     ),
 ];
 
@@ -151,27 +190,33 @@ pub(super) const OUTBOUND: &[Key] = &[
         Kind::Text,
         "",
         "\"/etc/ssl/private-ca.pem\"",
-        "Certificates that are trusted besides the host's own, an absolute path of a PEM file.",
+        "A PEM file of certificates that are trusted besides the host's own, an absolute path.",
     ),
     key(
         "proxy",
         Kind::SecretOrOff,
         "",
         "\"http://proxy.example.org:3128\"",
-        "The HTTP proxy; false is none. What the usual variables say by default.",
+        "The HTTP proxy, http:// or https://, perhaps with user and password; false is none. What the usual variables say by default.",
     ),
 ];
 
 /// What `[[channel]]` has whatever its type is.
 pub(super) const CHANNEL: &[Key] = &[
-    key("name", Kind::Text, "", "\"ops\"", "Its name: letters, digits, `-`, `_`. Required."),
+    key(
+        "name",
+        Kind::Text,
+        "",
+        "\"ops\"",
+        "Its name, unique among channels: letters, digits, `-`, `_`. Required.",
+    ),
     key("type", Kind::Text, "", "\"webhook\"", "What kind of channel. Required."),
     key(
         "min_severity",
         Kind::OneOf(&["info", "warning", "critical"]),
         "\"warning\"",
         "\"critical\"",
-        "Only what is this bad or worse; info is notices too.",
+        "Only what is this bad or worse; `\"info\"` is notices too, such as a unit that somebody stopped.",
     ),
     key("send_resolved", Kind::Bool, "true", "false", "Is told when an alert is over."),
     key(
@@ -186,6 +231,6 @@ pub(super) const CHANNEL: &[Key] = &[
         Kind::Duration,
         "\"0s\"",
         "\"5m\"",
-        "What happens within this time goes out as one message, at most 1h; critical at once.",
+        "What happens within this time goes out as one message, at most 1h; what is critical goes out at once.",
     ),
 ];

@@ -1,4 +1,4 @@
-//! The keys of what is watched: units, restarts, the host, heartbeats.
+//! The keys of what is watched: units, restarts, the host, heartbeats, probes.
 
 use super::{Key, Kind, SEVERITIES, key, table};
 
@@ -15,7 +15,7 @@ pub(super) const UNITS: &[Key] = &[
         Kind::TextList,
         "[]",
         "[\"user@*.service\"]",
-        "Units or patterns that `all` leaves out.",
+        "Units or patterns that `all` leaves out; one with its own [[unit]] is watched all the same.",
     ),
 ];
 
@@ -28,7 +28,13 @@ pub(super) const BACKOFF: &[Key] = &[
         "The wait before the first restart, at least 100ms.",
     ),
     key("factor", Kind::Number, "2", "1.5", "How much longer each next wait is, 1 to 100."),
-    key("max", Kind::Duration, "\"5m\"", "\"10m\"", "The longest wait, at most 1d."),
+    key(
+        "max",
+        Kind::Duration,
+        "\"5m\"",
+        "\"10m\"",
+        "The longest wait, at most 1d; not shorter than `first`.",
+    ),
     key(
         "stable",
         Kind::Duration,
@@ -41,7 +47,7 @@ pub(super) const BACKOFF: &[Key] = &[
         Kind::Duration,
         "\"5s\"",
         "\"10s\"",
-        "Up for this long, and a restart counts as done.",
+        "Up for this long, and a restart counts as done; not longer than `stable`.",
     ),
     key(
         "give_up_after",
@@ -69,7 +75,7 @@ pub(super) const UNIT: &[Key] = &[
         Kind::Text,
         "",
         "\"nginx.service\"",
-        "The unit, or a pattern as systemctl takes it. Required.",
+        "As systemctl takes it, a unit or a pattern; without a suffix it is a `.service`; of a template name an instance, or `worker@*`. Required.",
     ),
     key("restart", Kind::Bool, "false", "true", "Restart it when it has failed."),
     key(
@@ -89,24 +95,35 @@ pub(super) const UNIT: &[Key] = &[
     table(
         "backoff",
         Kind::Table(BACKOFF),
-        "As [restart], for this unit; what is not set comes from there.",
+        "The keys of [restart] for this unit; what is not set comes from there; as [restart] by default.",
     ),
     table(
         "crash_loop",
         Kind::Table(CRASH_LOOP),
-        "As [crash_loop], for this unit; what is not set comes from there.",
+        "The keys of [crash_loop] for this unit; what is not set comes from there; as [crash_loop] by default.",
     ),
     key("errors", Kind::Bool, "true", "false", "Errors in its log are a warning."),
     FOR,
     RECOVERY,
-    table("heartbeat", Kind::Table(HEARTBEAT), "A file that the unit touches while it is well."),
+    table(
+        "heartbeat",
+        Kind::Table(HEARTBEAT),
+        "A file that the unit touches while it is well, with the keys of [[heartbeat]].",
+    ),
     CHANNELS,
 ];
 
 pub(super) const HOST: &[Key] = &[
-    table("disk", Kind::Switch(DISK), "Space on every file system."),
-    table("inodes", Kind::Switch(DISK), "Inodes of every file system."),
-    table("memory", Kind::Switch(MEMORY), "Memory in use."),
+    key(
+        "root",
+        Kind::Text,
+        "\"/\"",
+        "\"/host\"",
+        "Where the host's own `/` is, an absolute path: elsewhere in a container. File systems mounted at or below it are called by the host's names.",
+    ),
+    table("disk", Kind::Switch(DISK), "Space in use on each file system."),
+    table("inodes", Kind::Switch(DISK), "Inodes in use on each file system."),
+    table("memory", Kind::Switch(MEMORY), "Memory that is not available."),
     table("swap", Kind::Switch(SWAP), "Swap in use."),
     table("cpu", Kind::Switch(CPU), "Processor time in use."),
     table(
@@ -149,9 +166,15 @@ const fn levels(warning: &'static str, critical: &'static str, lasting: &'static
             Kind::Level,
             critical,
             "\"95%\"",
-            "Over this it is critical; false is never.",
+            "Over this it is critical; above `warning`; false is never.",
         ),
-        key("for", Kind::Duration, lasting, "\"2m\"", "How long it must be over it, at most 1d."),
+        key(
+            "for",
+            Kind::Duration,
+            lasting,
+            "\"2m\"",
+            "How long it must be over it to count, at most 1d.",
+        ),
         key(
             "recovery",
             Kind::Duration,
@@ -193,7 +216,7 @@ const CHANNELS: Key = key(
     Kind::TextList,
     "",
     "[\"ops\"]",
-    "Who is told of it, as by a [[route]] before all others.",
+    "Who is told of it, a list of channels, as by a [[route]] before all others; `[]` is nobody.",
 );
 
 const DISK: &[Key] = &levels("\"80%\"", "\"90%\"", "\"0s\"");
@@ -214,7 +237,7 @@ pub(super) const HEARTBEAT: &[Key] = &[
         Kind::Text,
         "",
         "\"/run/app/heartbeat\"",
-        "An absolute path or a pattern. Required.",
+        "Which file, an absolute path or a pattern; a pattern stands for every file that it matches. Required.",
     ),
     key("max_age", Kind::Duration, "\"5m\"", "\"90s\"", "Older than this is stale, at least 1s."),
     key(
@@ -223,6 +246,38 @@ pub(super) const HEARTBEAT: &[Key] = &[
         "\"warning\"",
         "\"critical\"",
         "How bad it is when it is missing or stale.",
+    ),
+    FOR,
+    RECOVERY,
+    FAILURES,
+    SUCCESSES,
+    CHANNELS,
+];
+
+/// What `[[probe]]` has whatever its type is.
+pub(super) const PROBE: &[Key] = &[
+    key("name", Kind::Text, "", "\"site\"", "Its name: letters, digits, `-`, `_`. Required."),
+    key("type", Kind::Text, "", "\"git\"", "What kind of probe. Required."),
+    key(
+        "interval",
+        Kind::Duration,
+        "",
+        "\"10m\"",
+        "How often it looks, 10s to 1d; that of its type by default.",
+    ),
+    key(
+        "timeout",
+        Kind::Duration,
+        "\"30s\"",
+        "\"1m\"",
+        "How long one look may take, 1s to 10m; not longer than the interval.",
+    ),
+    key(
+        "severity",
+        Kind::OneOf(SEVERITIES),
+        "\"warning\"",
+        "\"critical\"",
+        "How bad it is when it finds something wrong.",
     ),
     FOR,
     RECOVERY,

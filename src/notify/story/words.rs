@@ -62,6 +62,7 @@ pub fn command(alert: &AlertRecord) -> Option<String> {
             "ps aux --sort=-pcpu | head".into()
         }
         CheckKind::Heartbeat => format!("ls -l {}", quoted(name)),
+        CheckKind::Probe => format!("keepwell explain {}", quoted(&format!("probe:{name}"))),
         CheckKind::Agent => "keepwell doctor".into(),
         CheckKind::Host => match &**name {
             "oom-kill" => format!("journalctl -k --since \"{since}\"{until}"),

@@ -15,7 +15,7 @@ use crate::engine::{Human, Observation};
 use super::host::blocking::{Blocking, Lane, Reply};
 use super::{Closed, Running, Source, SourceContext};
 
-mod refusal;
+pub(in crate::sources) mod refusal;
 mod search;
 
 pub use search::{BadPath, FilePattern, MOST_MATCHES};
@@ -130,14 +130,7 @@ impl Source for HeartbeatSource {
     }
 
     fn run(&mut self, context: SourceContext) -> Running<'_> {
-        Box::pin(async move {
-            tokio::select! {
-                () = context.stop.cancelled() => {}
-                // It ends by itself after one round, or when nobody listens any more.
-                _ = self.watch(&context) => {}
-            }
-            Ok(())
-        })
+        super::until_stopped(context.stop.clone(), async move { self.watch(&context).await })
     }
 }
 

@@ -8,7 +8,7 @@ use rustix::fs::{Access, AtFlags, CWD};
 
 /// The user that looks, as the words name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Looker {
+pub(in crate::sources) struct Looker {
     /// Such as `user keepwell`, or `user id 64999` where `/etc/passwd` has no name for it.
     shown: String,
     /// As `setfacl` takes it.
@@ -17,7 +17,7 @@ pub(super) struct Looker {
 
 impl Looker {
     /// The user of this process, named by `/etc/passwd` below `root`.
-    pub(super) fn this_process(root: &Path) -> Self {
+    pub(in crate::sources) fn this_process(root: &Path) -> Self {
         let id = rustix::process::geteuid().as_raw();
         Self::named(id, &fs::read(root.join("etc/passwd")).unwrap_or_default())
     }
@@ -36,7 +36,7 @@ impl Looker {
     }
 
     /// What refuses on the way to `path`, and the remedy.
-    pub(super) fn may_not_reach(&self, path: &Path) -> String {
+    pub(in crate::sources) fn may_not_reach(&self, path: &Path) -> String {
         let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
         above.reverse();
         match above.into_iter().find(|folder| !may(folder, Access::EXEC_OK)) {

@@ -39,6 +39,7 @@ fn count(snapshot: &Snapshot, of: Of) -> usize {
         Of::Mount => kind(CheckKind::Disk),
         Of::Resource => kind(CheckKind::Pressure),
         Of::File => kind(CheckKind::Heartbeat),
+        Of::Probe => kind(CheckKind::Probe),
         Of::Channel => snapshot.channels.len(),
         Of::Exporter => snapshot.exports.len(),
     }

@@ -49,6 +49,7 @@ fn label_of(kind: CheckKind) -> Option<&'static str> {
         CheckKind::Disk | CheckKind::Inodes => Some("mount"),
         CheckKind::Heartbeat => Some("file"),
         CheckKind::Pressure => Some("resource"),
+        CheckKind::Probe => Some("probe"),
         CheckKind::Unit => Some("name"),
         CheckKind::Host
         | CheckKind::Agent

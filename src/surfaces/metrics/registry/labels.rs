@@ -31,7 +31,7 @@ pub const LABELS: &[Label] = &[
         "a check as `keepwell status` names it: `unit:shop.service`, `disk:/var`, `memory`",
         "2000 of a kind",
     ),
-    label("kind", "the first half of `check`", "12"),
+    label("kind", "the first half of `check`", "13"),
     label("condition", "`state`, `crash-loop`, `errors`", "these"),
     label(
         "name",
@@ -55,6 +55,7 @@ pub const LABELS: &[Label] = &[
         "a heartbeat file: those that the configuration names or matches",
         "2000; of each pattern 1000",
     ),
+    label("probe", "a probe's name", "the configuration"),
     label("channel", "a channel's name", "the configuration"),
     label("type", "a channel's type", "one for a channel"),
     label("exporter", "an exporter's name: `otlp`, `azure`", "the configuration"),

@@ -14,6 +14,10 @@ const fn file(name: &'static str, help: &'static str) -> Entry {
     gauge(name, help).of(Of::File, 1, &["file"])
 }
 
+const fn probe(name: &'static str, help: &'static str) -> Entry {
+    gauge(name, help).of(Of::Probe, 1, &["probe"])
+}
+
 pub(in crate::surfaces::metrics) const MEASURED: &[Entry] = &[
     mount("keepwell_disk_used_ratio", "Part of a file system's space that is in use, 0 to 1."),
     mount("keepwell_disk_size_bytes", "Size of a file system, without what is reserved for root."),
@@ -50,6 +54,28 @@ pub(in crate::surfaces::metrics) const MEASURED: &[Entry] = &[
     gauge("keepwell_load_processors", "Processors online."),
     file("keepwell_heartbeat_age_seconds", "Time since a heartbeat file last changed."),
     file("keepwell_heartbeat_max_age_seconds", "Age from which on a heartbeat file is stale."),
+    probe(
+        "keepwell_probe_success",
+        "Whether a probe found all as it should be: 1, or 0; none while it cannot look.",
+    ),
+    probe("keepwell_probe_duration_seconds", "How long a probe took the last time."),
+    probe(
+        "keepwell_probe_git_behind_commits",
+        "Commits of the remote that a checkout lacks, where they are known.",
+    ),
+    probe(
+        "keepwell_probe_git_ahead_commits",
+        "Commits of a checkout that the remote lacks, where they are known.",
+    ),
+    probe(
+        "keepwell_probe_git_changed_files",
+        "Files of a checkout that differ from what is committed.",
+    ),
+    probe(
+        "keepwell_probe_git_untracked_files",
+        "Files and folders of a checkout that are not in its repository, where they are looked for.",
+    ),
+    probe("keepwell_probe_git_fetched_age_seconds", "Time since a checkout last fetched."),
     gauge("keepwell_agent_resident_memory_bytes", "Resident memory of keepwell itself."),
     counter("keepwell_agent_cpu_seconds_total", "Processor time that keepwell itself has used."),
     gauge("keepwell_agent_open_fds", "Open file descriptors of keepwell itself."),

@@ -52,6 +52,8 @@ pub enum Of {
     Resource,
     /// Each heartbeat file.
     File,
+    /// Each probe of the configuration.
+    Probe,
     /// Each channel of the configuration.
     Channel,
     /// Each exporter of the configuration.
@@ -60,7 +62,7 @@ pub enum Of {
 
 impl Of {
     /// Every one.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Host,
         Self::Check,
         Self::Condition,
@@ -69,6 +71,7 @@ impl Of {
         Self::Mount,
         Self::Resource,
         Self::File,
+        Self::Probe,
         Self::Channel,
         Self::Exporter,
     ];
@@ -84,6 +87,7 @@ impl Of {
             Self::Mount => "a file system",
             Self::Resource => "a resource",
             Self::File => "a heartbeat file",
+            Self::Probe => "a probe",
             Self::Channel => "a channel",
             Self::Exporter => "an exporter",
         }
