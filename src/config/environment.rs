@@ -30,6 +30,7 @@ const VARIABLES: [Variable; 6] = [
 ];
 const LISTEN: &str = "KEEPWELL_HTTP_LISTEN";
 const TOKEN: &str = "KEEPWELL_HTTP_TOKEN";
+const ROOT: &str = "KEEPWELL_HOST_ROOT";
 /// Names the configuration file.
 pub(super) const CONFIG: &str = "KEEPWELL_CONFIG";
 
@@ -38,7 +39,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     VARIABLES
         .iter()
         .map(|v| v.name)
-        .chain([LISTEN, TOKEN, CONFIG])
+        .chain([LISTEN, TOKEN, ROOT, CONFIG])
         .chain(channels::NAMES)
         .chain(telemetry::names())
 }
@@ -95,9 +96,10 @@ pub(super) fn merge_into(document: &mut Table, sink: &mut Sink) {
             ),
         });
     }
-    if let Some(text) = sink.environment().get(TOKEN).map(str::to_owned) {
-        let value = Value::Text(text);
-        put(document, sink, TOKEN, "http", "token", |_| value);
+    for (name, table, key) in [(TOKEN, "http", "token"), (ROOT, "host", "root")] {
+        if let Some(text) = sink.environment().get(name).map(str::to_owned) {
+            put(document, sink, name, table, key, |_| Value::Text(text));
+        }
     }
     channels::merge_into(document, sink);
     telemetry::merge_into(document, sink);

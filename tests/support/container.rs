@@ -33,6 +33,9 @@ const MASKED: [&str; 9] = [
     "systemd-networkd-wait-online.service",
 ];
 
+/// What Docker keeps, below `/var/lib`.
+const DOCKER: [&str; 2] = ["docker", "containerd"];
+
 /// How a container is to be.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Options {
@@ -40,6 +43,9 @@ pub(crate) struct Options {
     pub(crate) packages: Vec<&'static str>,
     /// Files and folders of this machine that appear inside: `(here, there)`. Read-only.
     pub(crate) binds: Vec<(PathBuf, String)>,
+    /// A Docker daemon runs inside: it may make containers, and keeps them on this machine's own
+    /// file system, for layers cannot be on layers.
+    pub(crate) docker: bool,
 }
 
 /// What a command did.
@@ -132,6 +138,17 @@ impl Container {
             fs::create_dir_all(self.room.join(dir))?;
         }
         let etc = self.room.join("upper/etc");
+        if self.options.docker {
+            for name in DOCKER {
+                fs::create_dir_all(self.room.join(name))?;
+            }
+            // Nothing leaves this machine: no packets are to be forwarded or filtered.
+            fs::create_dir_all(etc.join("docker"))?;
+            fs::write(
+                etc.join("docker/daemon.json"),
+                r#"{ "iptables": false, "ip6tables": false, "ip-forward": false }"#,
+            )?;
+        }
         // A machine id of its own: systemd then does not take this for a first boot, which would
         // apply presets, and the journal is found again after a reboot.
         let id = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
@@ -209,6 +226,14 @@ impl Container {
             .stderr(log.try_clone().expect("a file can be opened twice"));
         for (here, there) in &self.options.binds {
             command.arg(format!("--bind-ro={}:{there}", here.display()));
+        }
+        if self.options.docker {
+            for call in ["add_key", "keyctl", "bpf"] {
+                command.arg(format!("--system-call-filter={call}"));
+            }
+            for name in DOCKER {
+                command.arg(format!("--bind={}:/var/lib/{name}", dir(name)));
+            }
         }
         if Path::new("/dev/fuse").exists() {
             command.arg("--bind=/dev/fuse"); // for mounts that hang

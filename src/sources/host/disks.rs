@@ -57,9 +57,9 @@ enum Answer {
 }
 
 impl Disks {
-    /// The file systems that are mounted below `root` (`/` except in tests). `limit` is how long
-    /// one may take to answer.
-    pub(super) fn new(root: PathBuf, filter: DiskFilter, limit: Duration) -> Self {
+    /// The file systems that are mounted at or below `host`, which is where the host's own `/` is.
+    /// All paths are below `root` (`/` except in tests). `limit` is how long one may take to answer.
+    pub(super) fn new(root: PathBuf, host: PathBuf, filter: DiskFilter, limit: Duration) -> Self {
         let table = root.join(MOUNTINFO);
         let user = rustix::process::geteuid().as_raw();
         let reader = Mutex::new(Table {
@@ -71,7 +71,7 @@ impl Disks {
             Question::Table => {
                 // Only one thread at a time asks this; after a panic the table is read anew.
                 let mut reader = reader.lock().unwrap_or_else(PoisonError::into_inner);
-                reader.read(&root, &filter, user)
+                reader.read(&root, &host, &filter, user)
             }
             Question::Usage(place) => match rustix::fs::statvfs(below(&root, &place.point)) {
                 Ok(found) if found.f_blocks == 0 => Answer::Nothing,
@@ -150,7 +150,7 @@ struct Table {
 }
 
 impl Table {
-    fn read(&mut self, root: &Path, filter: &DiskFilter, user: u32) -> Answer {
+    fn read(&mut self, root: &Path, host: &Path, filter: &DiskFilter, user: u32) -> Answer {
         let path = root.join(MOUNTINFO);
         match self.files.read(MOUNTINFO) {
             Ok(Some(file)) if file.bytes() == self.last && !self.last.is_empty() => {
@@ -162,7 +162,7 @@ impl Table {
                     // There is always a mount at /: an empty table is no table.
                     return Answer::Unreadable(file.lacks("mount"));
                 }
-                let (mut mounts, problem) = pick(&file, filter, user, is_folder);
+                let (mut mounts, problem) = pick(&file, host, filter, user, is_folder);
                 self.last.clear();
                 self.last.extend_from_slice(file.bytes());
                 mounts.sort_by_key(|mount| !is_steady(mount));

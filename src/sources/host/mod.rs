@@ -42,6 +42,8 @@ pub struct HostWatch {
     pub interval: Duration,
     /// Where `/proc` and the mounts are; `/` except in tests.
     pub root: PathBuf,
+    /// Where the host's own `/` is mounted: elsewhere in a container.
+    pub host: PathBuf,
     /// File systems to leave out.
     pub disks: DiskFilter,
     /// How long a file system may take to answer before it counts as hanging.
@@ -53,6 +55,7 @@ impl Default for HostWatch {
         Self {
             interval: Duration::from_secs(30),
             root: "/".into(),
+            host: "/".into(),
             disks: DiskFilter::default(),
             limit: Duration::from_secs(5),
         }
@@ -79,7 +82,7 @@ impl HostSource {
             interval: watch.interval.max(Duration::from_millis(10)),
             files: ProcFiles::new(&watch.root),
             meter: CpuMeter::default(),
-            disks: Disks::new(watch.root, watch.disks, watch.limit),
+            disks: Disks::new(watch.root, watch.host, watch.disks, watch.limit),
             own: ProcessSelf::new(),
             problems: Vec::new(),
         }
@@ -166,14 +169,7 @@ impl Source for HostSource {
     }
 
     fn run(&mut self, context: SourceContext) -> Running<'_> {
-        Box::pin(async move {
-            tokio::select! {
-                () = context.stop.cancelled() => {}
-                // It ends by itself after one round, or when nobody listens any more.
-                _ = self.watch(&context) => {}
-            }
-            Ok(())
-        })
+        super::until_stopped(context.stop.clone(), async move { self.watch(&context).await })
     }
 }
 

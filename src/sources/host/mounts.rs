@@ -1,6 +1,7 @@
 //! Which file systems are looked at: picks the real ones of the table of mounts, each once. It
 //! touches no mount; how full they are is asked in `disks`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -150,22 +151,27 @@ pub(super) struct Mount {
     pub(super) read_only: bool,
 }
 
-/// Picks the file systems to look at, in order of their mount points. `user` is keepwell's own user
-/// id; `is_folder` tells whether a mount point is a folder and is asked seldom. A line that cannot
-/// be understood is left out and the first such error is returned too.
+/// Picks the file systems to look at, in order of their mount points: those at or below `host`,
+/// where the host's own `/` is, called by the host's names. `user` is keepwell's own user id;
+/// `is_folder` tells whether a mount point is a folder and is asked seldom. A line that cannot be
+/// understood is left out and the first such error is returned too.
 pub(super) fn pick(
     file: &Content<'_>,
+    host: &Path,
     filter: &DiskFilter,
     user: u32,
     is_folder: impl Fn(&Path) -> bool,
 ) -> (Vec<Mount>, Option<ReadError>) {
-    let (rows, problem) = rows(file);
+    let (rows, mut problem) = rows(file);
     let tree = Tree::of(&rows);
     // The best mount of each file system: its whole rather than a folder of it, then by the
     // shortest mount point.
     let mut best: BTreeMap<(u32, u32), (usize, &Row<'_>)> = BTreeMap::new();
+    let mut there = false;
     for (i, row) in rows.iter().enumerate() {
-        if !is_real(row, user) || filter.ignores(&row.point, &row.fstype) || tree.hides(i) {
+        let Some(point) = on_host(&row.point, host) else { continue };
+        there = true;
+        if !is_real(row, &point, user) || filter.ignores(&point, &row.fstype) || tree.hides(i) {
             continue;
         }
         if let Some((_, other)) = best.get(&row.device)
@@ -179,8 +185,11 @@ pub(super) fn pick(
         }
         best.insert(row.device, (i, row));
     }
+    if !there {
+        problem.get_or_insert(ReadError::NoHost { root: host.to_owned() });
+    }
     let mut mounts: Vec<Mount> =
-        best.into_values().map(|(i, row)| mount(row, &tree.above(i))).collect();
+        best.into_values().map(|(i, row)| mount(row, host, &tree.above(i))).collect();
     mounts.sort_by(|a, b| a.name.cmp(&b.name));
     (mounts, problem)
 }
@@ -189,8 +198,16 @@ fn rank<'a>(row: &'a Row<'_>) -> (bool, usize, &'a Path) {
     (*row.root != *b"/", row.point.as_os_str().len(), &row.point)
 }
 
+/// A mount point by the host's name, if it is one of the host's.
+fn on_host<'a>(point: &'a Path, host: &Path) -> Option<Cow<'a, Path>> {
+    if *host == *"/" {
+        return Some(Cow::Borrowed(point));
+    }
+    point.strip_prefix(host).ok().map(|rest| Cow::Owned(Path::new("/").join(rest)))
+}
+
 /// `above` are the mounts that its path leads through.
-fn mount(row: &Row<'_>, above: &[&Row<'_>]) -> Mount {
+fn mount(row: &Row<'_>, host: &Path, above: &[&Row<'_>]) -> Mount {
     let is_remote = |row: &Row<'_>| !is_local(&row.fstype) && !NOT_REAL.contains(&&*row.fstype);
     let remote = is_remote(row) || above.iter().any(|row| is_remote(row));
     Mount {
@@ -201,7 +218,7 @@ fn mount(row: &Row<'_>, above: &[&Row<'_>]) -> Mount {
         }),
         lane: if remote { Lane::Own } else { Lane::Shared },
         automounted: above.iter().any(|row| row.fstype == "autofs"),
-        name: row.point.to_string_lossy().into(),
+        name: on_host(&row.point, host).unwrap_or_default().to_string_lossy().into(),
         source: row.source.as_ref().into(),
         fstype: row.fstype.as_ref().into(),
         // ext4 and others say `emergency_ro` or `shutdown` when an error made them so.
@@ -213,9 +230,10 @@ fn is_local(fstype: &str) -> bool {
     LOCAL.contains(&fstype)
 }
 
-fn is_real(row: &Row<'_>, user: u32) -> bool {
+/// `point`: by the host's name.
+fn is_real(row: &Row<'_>, point: &Path, user: u32) -> bool {
     let fstype = &*row.fstype;
-    if *row.point == *"/" {
+    if *point == *"/" {
         // A container's own root. Without an upper folder it is an image that is always full.
         match fstype {
             "overlay" => return row.option("upperdir").is_some(),

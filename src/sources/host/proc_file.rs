@@ -42,6 +42,15 @@ pub enum ReadError {
         /// What is not there.
         wanted: &'static str,
     },
+    /// Nothing is mounted where the host's own `/` should be.
+    #[error(
+        "nothing is mounted at or below {} (`host.root`): mount the host's / there, read-only",
+        root.display()
+    )]
+    NoHost {
+        /// Where it should be.
+        root: PathBuf,
+    },
     /// No answer within the time limit.
     #[error("{} did not answer within {}", path.display(), Human(*limit))]
     Hangs {

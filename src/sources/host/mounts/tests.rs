@@ -5,8 +5,12 @@ use super::*;
 const USER: u32 = 998;
 
 fn picked(text: &str, filter: &DiskFilter) -> (Vec<Mount>, Option<ReadError>) {
+    picked_from("/", text, filter)
+}
+
+fn picked_from(host: &str, text: &str, filter: &DiskFilter) -> (Vec<Mount>, Option<ReadError>) {
     let file = Content::new(Path::new("/proc/self/mountinfo"), text.as_bytes());
-    pick(&file, filter, USER, |point| !point.starts_with("/etc"))
+    pick(&file, Path::new(host), filter, USER, |point| !point.starts_with("/etc"))
 }
 
 /// What is picked, as `MOUNT DEVICE TYPE`, with `ro` and `own` (thread) where so.
@@ -209,4 +213,55 @@ fn a_table_whose_mounts_go_round_in_circles_ends() {
 22 22 254:2 / /c rw - ext4 /dev/c rw
 ";
     assert_eq!(shown(text).len(), 3);
+}
+
+/// A container as Docker makes it, with the host's `/` at `/host`.
+const CONTAINER: &str = "\
+500 400 0:70 / / ro - overlay overlay rw,lowerdir=/l,upperdir=/u,workdir=/w
+501 500 0:71 / /proc rw - proc proc rw
+502 500 254:0 / /host ro,relatime master:1 - ext4 /dev/vda1 rw
+503 502 254:16 / /host/srv/data ro master:2 - xfs /dev/vdb1 rw
+504 502 0:25 / /host/run ro master:3 - tmpfs tmpfs rw
+505 502 0:72 / /host/var/lib/docker/overlay2/x/merged ro - overlay overlay rw,upperdir=/u
+506 500 254:32 /volumes/state/_data /var/lib/keepwell rw - ext4 /dev/vdc rw
+507 500 254:0 /containers/hosts /etc/hosts rw - ext4 /dev/vda1 rw
+508 500 254:48 / /hosting rw - ext4 /dev/vdd rw
+";
+
+#[test]
+fn in_a_container_the_hosts_file_systems_have_the_hosts_names() {
+    let filter = DiskFilter::try_new(&["/srv/archive".into()], &[]).unwrap();
+    let (mounts, problem) = picked_from("/host", CONTAINER, &filter);
+    assert!(problem.is_none(), "{problem:?}");
+    let names: Vec<(&str, &Path)> =
+        mounts.iter().map(|m| (&*m.name, m.place.point.as_path())).collect();
+    let seen = [("/", "/host"), ("/srv/data", "/host/srv/data")];
+    assert_eq!(names, seen.map(|(name, at)| (name, Path::new(at))));
+
+    let filter = DiskFilter::try_new(&["/srv/*".into()], &[]).unwrap();
+    let (mounts, _) = picked_from("/host", CONTAINER, &filter);
+    assert_eq!(mounts.len(), 1, "ignored by the host's name: {mounts:?}");
+}
+
+#[test]
+fn a_host_whose_own_root_is_an_overlay_is_seen_from_a_container() {
+    let text = "\
+500 400 0:70 / / ro - overlay overlay rw,lowerdir=/l,upperdir=/u,workdir=/w
+502 500 0:30 / /host ro master:1 - overlay live rw,lowerdir=/a,upperdir=/b,workdir=/c
+";
+    let (mounts, _) = picked_from("/host", text, &DiskFilter::default());
+    assert_eq!(mounts.iter().map(|m| &*m.name).collect::<Vec<_>>(), ["/"]);
+}
+
+#[test]
+fn a_host_that_is_not_mounted_is_said() {
+    let (mounts, problem) = picked_from("/nowhere", CONTAINER, &DiskFilter::default());
+    assert!(mounts.is_empty());
+    assert_eq!(
+        problem.map(|e| e.to_string()).as_deref(),
+        Some(
+            "nothing is mounted at or below /nowhere (`host.root`): mount the host's / there, \
+             read-only"
+        )
+    );
 }
