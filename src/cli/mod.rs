@@ -4,6 +4,7 @@
 //! Exit codes: `check` 0 healthy, 1 warning, 2 critical, 3 unknown; `test-notification` 1 when a
 //! channel failed; every command 3 for a usage error or when it could not do its work.
 
+mod adopt;
 mod alerts;
 mod channels;
 mod check;
@@ -14,7 +15,10 @@ pub mod doctor;
 mod explain;
 mod findings;
 mod hold;
+mod last_word;
 pub mod logging;
+mod polkit;
+mod sections;
 mod status;
 mod table;
 mod terminal;
@@ -26,8 +30,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::app::last_word::Said;
 use crate::engine::{Now, Snapshot};
 use crate::surfaces::http::Tried;
 
@@ -50,6 +55,9 @@ pub struct Hooks {
     /// Sends a test over the channels of the configuration, without a daemon: of each what the
     /// service said, or why it failed.
     pub test: fn(TestArgs) -> anyhow::Result<Tried>,
+    /// Tells all channels, without a daemon, that keepwell has failed; with the file that `--config`
+    /// named.
+    pub last_word: fn(Option<PathBuf>) -> anyhow::Result<Said>,
     /// Reads both clocks.
     pub now: fn() -> Now,
 }
@@ -206,19 +214,60 @@ Examples:
     Hold(hold::HoldArgs),
     /// Heal a unit, or all, again
     #[command(after_help = "Examples:
-  keepwell release nginx.service
-  keepwell release all")]
-    Release(hold::ReleaseArgs),
+  keepwell unhold nginx.service
+  keepwell unhold all")]
+    Unhold(hold::UnholdArgs),
+    /// Put a unit into keepwell's care: configuration, permission, a drop-in if you like
+    #[command(after_help = "Examples:
+  sudo keepwell adopt shop.service
+  sudo keepwell adopt shop --limits --yes
+  keepwell adopt shop --dry-run      what would be written
+
+Exit codes: 0 done or nothing to do, 3 it could not be done or the restart is not permitted.")]
+    Adopt(adopt::AdoptArgs),
+    /// Take back all that 'adopt' did
+    #[command(after_help = "Examples:
+  sudo keepwell release shop.service")]
+    Release(adopt::ReleaseArgs),
+    /// Tell all channels that keepwell has failed (what keepwell-failed.service runs)
+    #[command(after_help = "Says nothing while keepwell runs, and the same failure once an hour.
+
+Examples:
+  keepwell last-word
+  sudo systemctl start keepwell-failed   with the service's own settings and secrets
+
+Exit codes: 0 told, or nothing to tell; 1 nobody could be told.")]
+    LastWord,
     /// Check and show the configuration
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Let keepwell restart the units that have restart = true, and no others
+    #[command(
+        after_help = "Makes /etc/polkit-1/rules.d/60-keepwell.rules from the files of the configuration that belong
+to root and that only root can write to. The service does it by itself when it starts or reloads.
+
+Examples:
+  sudo keepwell polkit
+  keepwell polkit --print                    the rule, as it would be written
+  sudo keepwell polkit --check nginx.service whether restarting it is permitted
+  sudo keepwell polkit --remove
+
+Exit codes: 0 the rule is as it should be (also where no polkit can use one), 1 a file was left
+out or the restart is not permitted, 3 it could not be done (the former rule stays)."
+    )]
+    Polkit(polkit::PolkitArgs),
     /// Say what works, what does not, and what to do about it
     #[command(after_help = "Examples:
   keepwell doctor
   sudo -u keepwell keepwell doctor   as the daemon's own user")]
     Doctor,
+}
+
+/// The whole command line, for the manual pages and the completions of shells.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// What could not be found out, and usage errors.
@@ -258,8 +307,12 @@ fn dispatch(cli: Cli, hooks: &Hooks) -> anyhow::Result<ExitCode> {
         Cmd::Channels(args) => channels::channels(&global, &args, hooks),
         Cmd::TestNotification(args) => channels::test_notification(&global, &args, hooks),
         Cmd::Hold(args) => hold::hold(&global, &args),
-        Cmd::Release(args) => hold::release(&global, &args),
+        Cmd::Unhold(args) => hold::unhold(&global, &args),
+        Cmd::Adopt(args) => adopt::adopt(&global, &args, hooks),
+        Cmd::Release(args) => adopt::release(&global, &args),
+        Cmd::LastWord => last_word::last_word(&global, hooks),
         Cmd::Config { command } => (hooks.config)(command, global.config),
+        Cmd::Polkit(args) => polkit::polkit(&global, &args),
         Cmd::Doctor => doctor::doctor(&global, hooks),
     }
 }
@@ -267,7 +320,6 @@ fn dispatch(cli: Cli, hooks: &Hooks) -> anyhow::Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_tree_is_sound_and_every_command_has_examples() {

@@ -28,11 +28,13 @@ pub(crate) mod clock;
 pub(crate) mod container;
 pub(crate) mod host;
 pub(crate) mod keepwell;
+pub(crate) mod package;
 pub(crate) mod receiver;
 
 pub(crate) use clock::{never, wait_for, wait_until, wall_us};
 pub(crate) use container::{Container, Options, Output};
 pub(crate) use keepwell::User;
+pub(crate) use package::{Kind, Packages};
 pub(crate) use receiver::Receiver;
 
 /// Makes each function a module with one test for each image, so that both run at once.
