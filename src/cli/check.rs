@@ -9,7 +9,7 @@ use crate::surfaces::report::{Lines, StatusReport};
 
 use super::client::{Client, ClientError};
 use super::terminal::{self, Look};
-use super::{Global, Hooks, RoundArgs, table};
+use super::{Global, Hooks, RoundArgs, sections, table};
 
 #[derive(Debug, Default, Args)]
 pub(super) struct CheckArgs {
@@ -28,6 +28,9 @@ pub(super) struct CheckArgs {
     /// List every healthy check too
     #[arg(long)]
     all: bool,
+    /// Under headings: services, disk, memory, recent errors, git sync, heartbeats
+    #[arg(long, conflicts_with = "json")]
+    sections: bool,
     /// Understood for those who are used to it: a check is always one round
     #[arg(long, hide = true)]
     once: bool,
@@ -61,7 +64,8 @@ pub(super) fn check(global: &Global, args: &CheckArgs, hooks: &Hooks) -> anyhow:
         terminal::print(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
     } else {
         let look = Look::of_stdout(global.no_color);
-        terminal::print(&table::render(&report, (hooks.now)().wall, look, args.all))?;
+        let draw = if args.sections { sections::render } else { table::render };
+        terminal::print(&draw(&report, (hooks.now)().wall, look, args.all))?;
     }
     Ok(ExitCode::from(code(&report)))
 }

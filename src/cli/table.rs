@@ -39,7 +39,8 @@ pub(super) fn render(report: &StatusReport, now: Wall, look: Look, all: bool) ->
     out
 }
 
-fn headline(report: &StatusReport, look: Look) -> String {
+/// How the host is, in one line.
+pub(super) fn headline(report: &StatusReport, look: Look) -> String {
     let host = visible(&report.host);
     if !report.ready {
         return format!("{}: not everything has been looked at yet", look.bold(&host));
@@ -57,7 +58,8 @@ fn headline(report: &StatusReport, look: Look) -> String {
     format!("{} is {word}: {parts}", look.bold(&host))
 }
 
-fn rows(out: &mut String, checks: &[&CheckReport], now: Wall, look: Look) {
+/// The checks, one a line.
+pub(super) fn rows(out: &mut String, checks: &[&CheckReport], now: Wall, look: Look) {
     let rows: Vec<Row> = checks
         .iter()
         .map(|c| Row { cells: columns(c, now).to_vec(), severity: c.severity })
@@ -93,7 +95,8 @@ pub(super) fn age(then: Stamp, now: Wall) -> String {
     Human(Duration::from_secs(now.since(then.0).as_secs())).to_string()
 }
 
-fn tail(out: &mut String, report: &StatusReport, now: Wall, look: Look) {
+/// What else bears on them: alerts, silences, holds, channels.
+pub(super) fn tail(out: &mut String, report: &StatusReport, now: Wall, look: Look) {
     if let Some(why) = &report.quiet {
         let text = format!("Messages and restarts wait: {}", meaning(why).unwrap_or(why));
         let _ = writeln!(out, "\n{}", limited(&visible(&text), look));
