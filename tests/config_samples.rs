@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use keepwell::config::{self, Environment, Input, Loaded, Options, Proxy};
 use keepwell::engine::rules::ReportTimes;
+use keepwell::sources::probes;
 use proptest::prelude::*;
 
 const KINDS: [&str; 8] =
@@ -54,6 +55,7 @@ fn check_kinds(loaded: &mut Loaded) {
         reader.duration("timeout", Duration::from_secs(1), Duration::from_secs(60));
         reader.finish();
     }
+    probes::probes(&loaded.config.probes, &mut loaded.sink);
 }
 
 /// The samples of a folder: files but golden ones, and folders.
@@ -98,6 +100,7 @@ fn the_sample_with_everything_is_read_as_written() {
     assert_eq!(rules.pressure.keys().collect::<Vec<_>>(), ["cpu", "memory"]);
     assert_eq!(config.http.token.unwrap().expose(), "a-token");
     assert_eq!(config.host.ignore_types, ["nfs4", "fuse.sshfs"]);
+    assert_eq!(config.host.root, Path::new("/host"));
     // Two of them for what is sent to collectors.
     assert_eq!(config.channels.len(), 5);
     assert_eq!(
@@ -106,9 +109,9 @@ fn the_sample_with_everything_is_read_as_written() {
          Application Insights"
     );
     let alerts = &rules.alerts;
-    // Those of worker, its heartbeat, the other heartbeat and the disks come before the two routes.
-    assert_eq!(alerts.routes.len(), 6);
-    let [first, second] = &alerts.routes[4..] else { panic!("two routes") };
+    // Those of worker, its heartbeat, the other heartbeat, the probe and the disks come before the two routes.
+    assert_eq!(alerts.routes.len(), 7);
+    let [first, second] = &alerts.routes[5..] else { panic!("two routes") };
     assert!(first.go_on && first.times.len() == 1 && second.channels.is_empty());
     assert_eq!(first.matcher.labels["env"], "prod");
     assert_eq!(alerts.maintenance[0].times.len(), 1);
@@ -178,12 +181,17 @@ fn every_sample_of_the_documentation_loads() {
     let mut options = Options::new(None, Environment::default(), true, "host".into());
     options.system = folder("valid/empty.toml");
     let options = options.lenient();
+    // What Docker puts into a container.
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    fs::write(secret.path(), "https://hooks.example.org/x").unwrap();
+    let secret = secret.path().to_str().unwrap();
     let mut blocks = 0;
     for document in docs.chain(["README.md".into()]) {
         let text = fs::read_to_string(&document).unwrap();
         for (n, block) in text.split("```toml\n").skip(1).enumerate() {
             blocks += 1;
             let block = block.split("```").next().unwrap();
+            let block = block.replace("/run/secrets/ops-url", secret);
             let input = Input::memory(format!("{} block {n}", document.display()), block);
             let mut loaded = config::load_from(vec![input], &options);
             keepwell::app::plan::check_kinds(&mut loaded);

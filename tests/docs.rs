@@ -189,7 +189,10 @@ fn every_command_line_is_understood() {
         }
     }
     assert!(faults.is_empty(), "not understood:\n{}", faults.join("\n"));
-    for command in ["run", "check", "status", "explain", "hold", "release", "config", "doctor"] {
+    for command in [
+        "run", "check", "status", "explain", "hold", "unhold", "adopt", "release", "polkit",
+        "config", "doctor",
+    ] {
         let shown = commands.iter().any(|c| c.split(' ').any(|w| w == command));
         assert!(shown, "no document shows `keepwell {command}`: {commands:?}");
     }

@@ -258,8 +258,10 @@ fn faults_of_document(text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     for (n, line) in text.lines().enumerate() {
         for rest in words_behind(line, "keepwell_") {
-            // `keepwell_unit_…` and `keepwell_KIND_VALUE` stand for many.
+            // `keepwell_unit_…` and `keepwell_KIND_VALUE` stand for many; a digit begins the version
+            // in the name of a package.
             let many = rest.is_empty()
+                || rest.starts_with(|c: char| c.is_ascii_digit())
                 || rest.ends_with('_')
                 || rest.contains(|c: char| c.is_ascii_uppercase());
             let name = format!("keepwell_{rest}");

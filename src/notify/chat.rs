@@ -26,7 +26,7 @@ pub(super) const KEYS: &[Key] = &[
         kind: KeyKind::Secret,
         default: "",
         example: "{ credential = \"chat-url\" }",
-        doc: "Where messages go; the address the service gave, whole. It is a secret.",
+        doc: "Where messages go; the address the service gave, whole. Required.",
     },
     Key {
         name: "template",

@@ -48,7 +48,7 @@ const KEYS: &[Key] = &[
         kind: KeyKind::Secret,
         default: "",
         example: "{ credential = \"ops-secret\" }",
-        doc: "Signs each message: whsec_ and at least 16 bytes in base64.",
+        doc: "Signs each message: `whsec_` and at least 16 bytes in base64.",
     },
     Key {
         name: "headers",

@@ -57,7 +57,7 @@ pub(crate) const CA: Key = Key {
     kind: KeyKind::Text,
     default: "",
     example: "\"/etc/keepwell/ca.pem\"",
-    doc: "A PEM file of certificates that are trusted besides the host's; `outbound.ca` by default.",
+    doc: "A PEM file of certificates that are trusted besides the host's, an absolute path; `outbound.ca` by default.",
 };
 
 /// The key `proxy`, which every channel over HTTP has.
@@ -66,7 +66,7 @@ pub(crate) const PROXY: Key = Key {
     kind: KeyKind::SecretOrOff,
     default: "",
     example: "\"http://proxy.example.org:3128\"",
-    doc: "The HTTP proxy; false for none; `outbound.proxy`, or what the usual variables say, by default.",
+    doc: "The HTTP proxy for this channel; false is none; `outbound.proxy` by default.",
 };
 
 /// The variables that name a proxy where the configuration does not.

@@ -34,7 +34,7 @@ pub(super) const KEYS: &[Key] = &[
         KeyKind::TextList,
         "",
         "[\"ops@example.org\"]",
-        "Who gets the mail: one address or several.",
+        "Who gets the mail: one address or several, also as `\"Ops <ops@example.org>\"`. Required.",
     ),
     key("cc", KeyKind::TextList, "[]", "[\"boss@example.org\"]", "Who gets a copy."),
     key(
@@ -52,7 +52,13 @@ pub(super) const KEYS: &[Key] = &[
         "\"gmail\"",
         "A provider: sets host, port, tls and, for SendGrid, the login.",
     ),
-    key("host", KeyKind::Text, "", "\"mail.example.org\"", "The relay: a name or an address."),
+    key(
+        "host",
+        KeyKind::Text,
+        "",
+        "\"mail.example.org\"",
+        "The relay: a name or an address; needed without `preset`.",
+    ),
     key(
         "port",
         KeyKind::Integer(1, 65535),
@@ -65,8 +71,8 @@ pub(super) const KEYS: &[Key] = &[
         KeyKind::OneOf(TLS),
         "",
         "\"implicit\"",
-        "How the connection is encrypted: \"starttls\", \"implicit\" (the default on port 465), or \
-         \"none\" (the default for a relay on this host).",
+        "How the connection is encrypted; by default `starttls`, on port 465 `implicit`, and for a \
+         relay on this host `none` unless the port says otherwise.",
     ),
     key(
         "user",
@@ -87,14 +93,14 @@ pub(super) const KEYS: &[Key] = &[
         KeyKind::Text,
         "",
         "\"/etc/keepwell/ca.pem\"",
-        "A PEM file of certificates that are trusted besides the host's; `outbound.ca` by default.",
+        "A PEM file of certificates that are trusted besides the host's, an absolute path; `outbound.ca` by default.",
     ),
     key(
         "hello",
         KeyKind::Text,
         "",
         "\"web1.example.org\"",
-        "The name by which the host greets the relay; its own name by default.",
+        "The name by which the host greets the relay; the host's own name by default.",
     ),
     Key {
         name: "template",
