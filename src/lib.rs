@@ -7,6 +7,7 @@ pub mod actions;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod docker;
 pub mod engine;
 pub mod notify;
 pub mod outbound;
