@@ -8,6 +8,7 @@
 //! are named (critical when down), `other` is not (warning); channels ops, mail and pager are
 //! there when a scenario asks for them; a unit counts as well when it has been up for 5 s.
 
+mod dock;
 mod scenario;
 
 use std::time::Duration;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::event::Actor;
+use super::observation::{ContainerSeen, ContainerStatus, Health};
 use super::time::Wall;
 use super::words::{AlertKind, CheckId, Reason, Severity};
 
@@ -75,6 +76,50 @@ pub struct AlertRecord {
     /// Which steps of escalation were taken, a bit each.
     #[serde(default)]
     pub escalated: u32,
+    /// What is known of the container that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Box<ContainerFacts>>,
+}
+
+/// What people are told of a container besides its name, as it was when its alert last changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContainerFacts {
+    /// The endpoint that has it, such as `docker`.
+    pub engine: Arc<str>,
+    /// Its image as it was asked for.
+    pub image: Arc<str>,
+    /// The Compose project that it belongs to.
+    pub project: Option<Arc<str>>,
+    /// The Compose service that it belongs to.
+    pub service: Option<Arc<str>>,
+    /// How its last run ended, while it does not run.
+    pub exit_code: Option<i32>,
+    /// When that was.
+    pub ended: Option<Wall>,
+    /// Restarts by whomever, since keepwell came to this host.
+    pub restarts: u64,
+    /// What its health check last printed, secrets removed, while it fails.
+    pub health: Option<Arc<str>>,
+}
+
+impl ContainerFacts {
+    /// Of a container as it is now.
+    pub fn of(seen: &ContainerSeen, restarts: u64) -> Self {
+        use ContainerStatus::{Paused, Running, Stopping};
+        let up = matches!(seen.status, Running | Paused | Stopping);
+        let failing = seen.health.as_ref().filter(|h| h.status == Health::Unhealthy);
+        Self {
+            engine: seen.engine.clone(),
+            image: seen.image.clone(),
+            project: seen.project().map(Into::into),
+            service: seen.service().map(Into::into),
+            exit_code: seen.finished.filter(|_| !up).map(|_| seen.exit_code),
+            ended: seen.finished.filter(|_| !up),
+            restarts,
+            health: failing.map(|h| h.output.clone()).filter(|text| !text.is_empty()),
+        }
+    }
 }
 
 /// Something to be told to one channel.

@@ -4,12 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Engine;
+use super::desk::held_as;
 use super::event::{Act, Actor, Command};
+use super::heal::Patient as _;
 use super::rules::UnitPattern;
 use super::saved::{Change, Hold};
 use super::time::Human;
 use super::timers::Timer;
-use super::words::{CheckId, Reason};
+use super::words::{CheckId, CheckKind, Reason};
+
+/// How acts of people name a container.
+const CONTAINER: &str = "container:";
 
 impl Engine {
     pub(super) fn command(&mut self, command: Command) {
@@ -33,11 +38,12 @@ impl Engine {
         self.desk.out.dirty = true;
     }
 
-    fn restart_now(&mut self, unit: &str, actor: Actor) -> Result<String, String> {
-        let name = self.known(unit)?;
-        let Self { units, desk, .. } = self;
-        let unit = units.get_mut(&name).ok_or_else(|| format!("{name} has not been seen yet"))?;
-        unit.restart_now(actor, desk)
+    fn restart_now(&mut self, name: &str, actor: Actor) -> Result<String, String> {
+        let check = self.known(name)?;
+        let Self { units, containers, desk, .. } = self;
+        let patient = super::patient(units, containers, &check);
+        let patient = patient.ok_or_else(|| format!("{} has not been seen yet", check.name))?;
+        patient.restart_now(actor, desk)
     }
 
     fn hold(
@@ -47,7 +53,8 @@ impl Engine {
         why: Option<String>,
         actor: Actor,
     ) -> Result<String, String> {
-        let unit = unit.map(|u| self.known(&u)).transpose()?;
+        let check = unit.map(|u| self.known(&u)).transpose()?;
+        let unit = check.as_ref().map(held_as);
         if lasts.is_zero() || lasts > Duration::from_secs(366 * 86_400) {
             return Err("a hold lasts between 1 s and 366 d".into());
         }
@@ -58,14 +65,15 @@ impl Engine {
         self.desk.holds.push(Hold { unit: unit.clone(), until, actor, why });
         self.desk.keep(Change::Holds(self.desk.holds.clone()));
         self.arm_hold();
-        if let Some(unit) = unit {
-            self.desk.decide(&CheckId::unit(unit), Reason::Held, text);
+        if let Some(check) = check {
+            self.desk.decide(&check, Reason::Held, text);
         }
         Ok(format!("keepwell leaves {what} alone for {}", Human(lasts)))
     }
 
     fn release(&mut self, unit: Option<&Arc<str>>, actor: &Actor) -> Result<String, String> {
-        let unit = unit.map(|u| self.known(u)).transpose()?;
+        let check = unit.map(|u| self.known(u)).transpose()?;
+        let unit = check.as_ref().map(held_as);
         let before = self.desk.holds.len();
         self.desk.holds.retain(|h| h.unit != unit);
         let what = unit.clone().unwrap_or_else(|| "all units".into());
@@ -73,24 +81,40 @@ impl Engine {
             return Err(format!("{what} was not held"));
         }
         self.desk.keep(Change::Holds(self.desk.holds.clone()));
-        if let Some(unit) = unit {
+        if let Some(check) = check {
             let text = format!("released by {}", actor.0);
-            self.desk.decide(&CheckId::unit(unit), Reason::Held, text);
+            self.desk.decide(&check, Reason::Held, text);
         }
         self.replan_all();
         Ok(format!("keepwell looks after {what} again"))
     }
 
-    /// The full name of a unit that is watched.
-    fn known(&self, name: &str) -> Result<Arc<str>, String> {
+    /// The check of a unit, by its name, or of a container, as `container:NAME`, that is watched.
+    fn known(&self, name: &str) -> Result<CheckId, String> {
+        if let Some(name) = name.strip_prefix(CONTAINER) {
+            let check = CheckId::new(CheckKind::Container, name);
+            if !self.desk.checks.contains_key(&check) {
+                let text =
+                    format!("keepwell does not watch a container {name}; see: keepwell status");
+                return Err(text);
+            }
+            return Ok(check);
+        }
         let pattern = UnitPattern::try_new(name)?;
         let full = pattern
             .exact()
             .ok_or_else(|| format!("'{name}' is a pattern; name one unit, or all"))?;
         if self.desk.rules.unit(full).is_none() && !self.units.contains_key(full) {
+            let container =
+                CheckId::new(CheckKind::Container, name.strip_suffix(".service").unwrap_or(name));
+            if self.desk.checks.contains_key(&container) {
+                return Err(format!(
+                    "keepwell watches no unit {full}; the container is {container}"
+                ));
+            }
             return Err(format!("keepwell does not watch {full}; see: keepwell status"));
         }
-        Ok(full.into())
+        Ok(CheckId::unit(full))
     }
 
     pub(super) fn holds_over(&mut self) {
@@ -117,5 +141,6 @@ impl Engine {
         for unit in self.units.values_mut() {
             unit.replan(&mut self.desk);
         }
+        self.containers.replan_all(&mut self.desk);
     }
 }

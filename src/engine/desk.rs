@@ -13,7 +13,7 @@ use super::rules::{Confirm, Rules};
 use super::saved::{Change, Hold};
 use super::time::{Boot, Now, Wall};
 use super::timers::{Timer, Timers};
-use super::view::{CheckView, ConditionView, UnitView, Value};
+use super::view::{CheckView, ConditionView, ContainerView, UnitView, Value};
 use super::words::{AlertKind, CheckId, CheckKind, Reason, Severity, Verdict};
 
 /// Decisions remembered per check.
@@ -255,7 +255,8 @@ impl Desk {
         self.out.dirty = true;
         // What is well from the start is no news; everything else that changed is.
         if changed && !(first && severity == Severity::Healthy) {
-            if reason == Reason::Running && was_well && !first {
+            let unit = id.kind == CheckKind::Unit;
+            if unit && reason == Reason::Running && was_well && !first {
                 self.notice(id, NoticeKind::Started, &text);
             }
             self.decide(id, reason, text);
@@ -363,10 +364,12 @@ impl Desk {
         self.with_book(|book, pen| book.gave_up(&key, pen));
     }
 
-    /// Something happened to a named unit that is no alert.
-    fn notice(&mut self, id: &CheckId, event: NoticeKind, text: &str) {
-        if id.kind != CheckKind::Unit || self.rules.unit(&id.name).is_none() {
-            return;
+    /// Something happened to a named unit, or to a container, that is no alert.
+    pub(super) fn notice(&mut self, id: &CheckId, event: NoticeKind, text: &str) {
+        match id.kind {
+            CheckKind::Unit if self.rules.unit(&id.name).is_some() => {}
+            CheckKind::Container => {}
+            _ => return,
         }
         let notice = Notice { at: self.now.wall, check: id.clone(), event, text: text.to_owned() };
         let key = state_of(id);
@@ -391,17 +394,24 @@ impl Desk {
         }
     }
 
+    /// How bad a condition of a check was when it was last ruled on.
+    pub(super) fn condition(&self, id: &CheckId, kind: AlertKind) -> Severity {
+        let condition = self.checks.get(id).and_then(|c| c.conditions.get(&kind));
+        condition.map_or(Severity::Healthy, |c| c.verdict.severity)
+    }
+
     /// Whether a condition of a check has been ruled on since keepwell came up.
     pub(super) fn has_condition(&self, id: &CheckId, kind: AlertKind) -> bool {
         self.checks.get(id).is_some_and(|c| c.conditions.contains_key(&kind))
     }
 
-    /// The hold in force for a unit, if any.
-    pub(super) fn held(&self, unit: &str) -> Option<&Hold> {
+    /// The hold in force for a unit or container, if any.
+    pub(super) fn held(&self, check: &CheckId) -> Option<&Hold> {
+        let name = held_as(check);
         self.holds
             .iter()
             .filter(|h| h.until > self.now.wall)
-            .find(|h| h.unit.as_deref().is_none_or(|u| u == unit))
+            .find(|h| h.unit.as_ref().is_none_or(|held| *held == name))
     }
 
     /// A check's severity as it stands.
@@ -439,6 +449,14 @@ impl Desk {
     }
 }
 
+/// What a hold calls it: a unit by its name, anything else by its check.
+pub(super) fn held_as(check: &CheckId) -> Arc<str> {
+    match check.kind {
+        CheckKind::Unit => check.name.clone(),
+        _ => check.to_string().into(),
+    }
+}
+
 fn state_of(id: &CheckId) -> AlertKey {
     AlertKey { check: id.clone(), kind: AlertKind::State }
 }
@@ -470,6 +488,7 @@ impl Check {
         &mut self,
         id: &CheckId,
         unit: impl FnOnce() -> Option<UnitView>,
+        container: impl FnOnce() -> Option<Box<ContainerView>>,
     ) -> Arc<CheckView> {
         if let Some(view) = &self.view {
             return view.clone();
@@ -498,6 +517,7 @@ impl Check {
             consecutive_failures: self.consecutive_failures,
             values: self.values.clone(),
             unit: unit(),
+            container: container(),
             decisions: self.decisions.iter().cloned().collect(),
         });
         self.view = Some(view.clone());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::alert::Notification;
+use super::hook::HookCall;
 use super::matcher::Matcher;
 use super::observation::{Invocation, Observation, Part};
 use super::saved::Change;
@@ -33,6 +34,22 @@ pub enum Outcome {
         unit: Arc<str>,
         /// How.
         result: RestartResult,
+    },
+    /// A restart that [`Effect::RestartContainer`] asked for has ended.
+    ContainerRestart {
+        /// The container, as checks call it.
+        name: Arc<str>,
+        /// How.
+        result: RestartResult,
+    },
+    /// A hook has tried a call.
+    Call {
+        /// The hook.
+        hook: Arc<str>,
+        /// How it went.
+        result: Delivery,
+        /// Calls that wait for this hook now, this one included if it does.
+        waiting: usize,
     },
     /// A channel has tried to deliver a message.
     Delivery {
@@ -184,6 +201,35 @@ pub enum Effect {
         /// The run.
         invocation: Option<Invocation>,
     },
+    /// Restart a container (after reading it once more), and report
+    /// [`Outcome::ContainerRestart`].
+    RestartContainer {
+        /// As checks call it.
+        name: Arc<str>,
+        /// The endpoint.
+        engine: Arc<str>,
+        /// Its id.
+        id: Arc<str>,
+        /// The run that is to be ended, or has: another one means that somebody was quicker.
+        run: Option<Invocation>,
+        /// It runs: if it does not any more, somebody has stopped it.
+        running: bool,
+        /// The how manyth attempt since it was last stable, from 1.
+        attempt: u32,
+    },
+    /// Read the last lines of a container's log, and send [`Observation::ContainerLog`].
+    FetchContainerLog {
+        /// As checks call it.
+        name: Arc<str>,
+        /// The endpoint.
+        engine: Arc<str>,
+        /// Its id.
+        id: Arc<str>,
+        /// Only what it said since then: when its last run began.
+        since: Option<Wall>,
+    },
+    /// Tell a hook. Durable before it is released.
+    Call(HookCall),
     /// Tell people. Durable before it is released.
     Notify(Notification),
     /// See whether a package manager is at work, and send [`Observation::Packages`].

@@ -10,11 +10,13 @@ use super::time::{Boot, Human, Now, Wall};
 use super::view::Value;
 use super::words::{AlertKind, CheckId, CheckKind, Reason, Severity, Verdict};
 
-/// How long the bus may be away before it is told: a restart of dbus-daemon is over in less.
-const BUS_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the bus or a container engine may be away before it is told: a restart of its daemon is
+/// over in less.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the names of such checks begin with.
 pub(super) const CHANNEL: &str = "channel-";
+pub(super) const HOOK: &str = "hook-";
 
 /// What is remembered of a heartbeat: its age is the boot time since its mtime last changed, so
 /// that a clock that jumps raises no alarm.
@@ -107,6 +109,11 @@ fn age(beat: &mut Option<Beat>, mtime: Wall, now: Now) -> Duration {
     known.age + now.boot.since(known.seen)
 }
 
+/// Whether a check is about a hook.
+pub(super) fn is_hook(check: &CheckId) -> bool {
+    check.kind == CheckKind::Agent && check.name.starts_with(HOOK)
+}
+
 /// Whether a check is about one of the channels.
 pub(super) fn is_channel(check: &CheckId) -> bool {
     check.kind == CheckKind::Agent && check.name.starts_with(CHANNEL)
@@ -115,10 +122,16 @@ pub(super) fn is_channel(check: &CheckId) -> bool {
 /// How one of keepwell's own parts is.
 pub(super) fn part(seen: PartSeen, desk: &mut Desk) {
     let id = CheckId::new(CheckKind::Agent, seen.part.name());
-    let patience = if seen.part == Part::Bus { BUS_PATIENCE } else { Duration::ZERO };
+    let waits = matches!(seen.part, Part::Bus | Part::Engine(_));
+    let patience = if waits { PATIENCE } else { Duration::ZERO };
+    let engine = matches!(seen.part, Part::Engine(_));
     let verdict = match seen.state {
         PartState::Works => Verdict::new(Severity::Healthy, Reason::Works, Reason::Works.meaning()),
         PartState::Broken(why) => Verdict::new(Severity::Warning, Reason::Broken, why),
+        // One that keepwell may not look at, and that nobody said it should.
+        PartState::Absent(why) if engine => {
+            Verdict::new(Severity::Healthy, Reason::NoPermission, why)
+        }
         PartState::Absent(why) => Verdict::new(Severity::Unknown, Reason::NoSystemd, why),
     };
     let lasting = Lasting { bad: patience, show: true, ..Lasting::default() };

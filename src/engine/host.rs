@@ -249,7 +249,7 @@ fn gauge(kind: CheckKind, name: &str, now: f64, text: String, values: Vec<Value>
 }
 
 /// Which level a value is at, with some stickiness on the way down.
-fn level(value: f64, levels: &Levels, before: Severity) -> Severity {
+pub(super) fn level(value: f64, levels: &Levels, before: Severity) -> Severity {
     let over = |threshold: Option<f64>, at: Severity| {
         threshold.is_some_and(|t| value > if before >= at { t - MARGIN } else { t })
     };
@@ -289,7 +289,7 @@ fn amount_in_use(amount: Amount, what: &str) -> String {
 }
 
 /// `81 %`, with a decimal near the ends where it matters.
-fn percent(ratio: f64) -> String {
+pub(super) fn percent(ratio: f64) -> String {
     let percent = ratio * 100.0;
     if percent > 99.0 && percent < 100.0 || percent > 0.0 && percent < 1.0 {
         format!("{percent:.1} %")

@@ -3,7 +3,9 @@
 //!
 //! | file | decides |
 //! |---|---|
-//! | `unit/` | verdict, counting and restarts of a unit |
+//! | `unit/` | verdict of a unit |
+//! | `containers/` | transitions and verdict of a container, and which hooks are told |
+//! | `heal/` | counting and restarts, of both |
 //! | `host` | space, memory, processor, bad news of the host |
 //! | `files` | heartbeats and keepwell's own parts |
 //! | `probes` | what a probe's finding means |
@@ -13,19 +15,23 @@
 //! | `report` | the periodic report |
 //! | `commands` | what follows from acts of people |
 //!
-//! The other files are words: what comes in, what goes out, what is kept, what is shown.
+//! `picture` shows all of it. The other files are words: what comes in, what goes out, what is kept, what is shown.
 
 pub mod alert;
 mod book;
 pub mod calendar;
 mod commands;
+mod containers;
 mod desk;
 pub mod event;
 mod exports;
 mod files;
+mod heal;
+pub mod hook;
 mod host;
 pub mod matcher;
 pub mod observation;
+mod picture;
 mod probes;
 mod quiet;
 mod report;
@@ -45,6 +51,7 @@ pub use alert::{AlertKey, AlertRecord, Gist, Happening, Notification};
 pub use event::{
     Act, Actor, Command, Decision, Delivery, Effect, Event, Outcome, RestartResult, Step,
 };
+pub use hook::HookCall;
 pub use host::bytes;
 pub use matcher::Matcher;
 pub use observation::Observation;
@@ -55,12 +62,14 @@ pub use view::{CheckView, Snapshot};
 pub use words::{AlertKind, CheckId, CheckKind, Reason, Severity, Verdict};
 
 use book::Book;
+use containers::Containers;
 use desk::{Desk, Lasting};
+use heal::Patient;
 use observation::{Part, PartSeen, PartState, Round, SourceKind, UnitSeen};
 use saved::AgentRecord;
 use timers::Timer;
 use unit::Unit;
-use view::{MaintenanceView, Value};
+use view::Value;
 
 /// After this people are told what is known, also when something could not be looked at yet.
 const FIRST_ROUND: std::time::Duration = std::time::Duration::from_secs(30);
@@ -82,6 +91,7 @@ pub struct Mode {
 pub struct Engine {
     desk: Desk,
     units: BTreeMap<Arc<str>, Unit>,
+    containers: Containers,
     host: host::Host,
     heartbeats: files::Heartbeats,
     mode: Mode,
@@ -136,6 +146,7 @@ impl Engine {
             let rules = &self.desk.rules;
             let gone = files::is_channel(id) && !rules.is_channel(id)
                 || exports::is_exporter(id) && !rules.is_exporter(id)
+                || files::is_hook(id) && !rules.is_hook(id)
                 || id.kind == CheckKind::Probe && rules.probe(&id.name).is_none();
             if gone || no_heartbeats && id.kind == CheckKind::Heartbeat {
                 self.desk.drop_check(id, Reason::NoLongerWatched.meaning());
@@ -146,6 +157,7 @@ impl Engine {
             unit.replan(&mut self.desk);
             self.desk.touch(unit.id());
         }
+        self.containers.reload(&mut self.desk);
         self.desk.with_book(|book, pen| book.reconsider(pen));
         self.arm_report();
         self.desk.out.dirty = true;
@@ -180,58 +192,18 @@ impl Engine {
         names.into_iter().filter(|n| !n.contains(['*', '?', '['])).collect()
     }
 
-    /// A picture of everything, for surfaces.
-    pub fn snapshot(&mut self, now: Now) -> Snapshot {
-        self.generation += 1;
-        let Self { desk, units, .. } = self;
-        let rules = &desk.rules;
-        let checks: Vec<Arc<CheckView>> = desk
-            .checks
-            .iter_mut()
-            .map(|(id, check)| {
-                let unit = || match id.kind {
-                    CheckKind::Unit => units.get(&id.name).and_then(|u| u.view(rules, now.wall)),
-                    _ => None,
-                };
-                check.view(id, unit)
-            })
-            .collect();
-        let ready = self.desk.ready;
-        let worst = checks.iter().map(|c| c.severity).max().unwrap_or(Severity::Unknown);
-        let alerts = self.desk.book.shown();
-        Snapshot {
-            generation: self.generation,
-            at: now.wall,
-            boot: now.boot,
-            severity: if ready { worst } else { Severity::Unknown },
-            ready,
-            host: self.desk.rules.host.clone(),
-            labels: self.desk.labels.clone(),
-            checks,
-            alerts,
-            recent: self.desk.book.recent(),
-            silences: self
-                .desk
-                .book
-                .silences
-                .iter()
-                .filter(|s| s.until > now.wall)
-                .cloned()
-                .collect(),
-            maintenance: self.maintenance(now),
-            quiet: self.desk.quiet.standing(CheckKind::Unit, now).map(|w| w.why),
-            channels: self.desk.book.channels(&self.desk.rules),
-            holds: self.desk.holds.iter().filter(|h| h.until > now.wall).cloned().collect(),
-            exports: self.exports.shown(&self.desk.rules),
-            bus_reconnects: self.bus_reconnects,
-            loop_lag: 0,
-            units_total: self.units_total,
-            started: self.started,
-        }
+    /// Since when the events of each container engine are to be asked for again: what happened
+    /// before is known and stored. An engine that is missing here is new.
+    pub fn containers_since(&self) -> BTreeMap<Arc<str>, Wall> {
+        self.containers.marks()
     }
 
     fn finish(&mut self) -> Step {
-        if self.agent.next_alert != self.desk.book.next_number() {
+        self.containers.sweep(&mut self.desk);
+        let (next_call, engines) = (self.containers.next_call(), self.containers.marks());
+        let calls = self.agent.next_call != next_call || self.agent.engines != engines;
+        (self.agent.next_call, self.agent.engines) = (next_call, engines);
+        if calls || self.agent.next_alert != self.desk.book.next_number() {
             self.agent.next_alert = self.desk.book.next_number();
             if self.agent.reported.is_some() {
                 self.agent.reported = Some(self.reported());
@@ -247,24 +219,41 @@ impl Engine {
 
     fn fire(&mut self) {
         while let Some(timer) = self.desk.timers.take_due(self.desk.now.boot) {
-            let Self { desk, units, .. } = self;
+            let Self { desk, units, containers, .. } = self;
             match timer {
-                Timer::Settle(name) => on(units, &name, |u| u.settled(desk)),
-                Timer::Heal(name) => on(units, &name, |u| u.heal_due(desk)),
-                Timer::Window(name) => on(units, &name, |u| u.crash_loop(desk)),
-                Timer::Quiet(name) => on(units, &name, |u| u.quiet(desk)),
+                Timer::Settle(id) if id.kind == CheckKind::Unit => {
+                    on(units, &id.name, |u| u.settled(desk));
+                }
+                Timer::Settle(id) => containers.settled(&id, desk),
+                Timer::Heal(id) => {
+                    if let Some(patient) = patient(units, containers, &id) {
+                        patient.heal_due(desk);
+                    }
+                }
+                Timer::Window(id) => {
+                    if let Some(patient) = patient(units, containers, &id) {
+                        patient.too_often(desk);
+                    }
+                }
+                Timer::Quiet(id) => on(units, &id.name, |u| u.quiet(desk)),
                 Timer::Condition(id, kind) => {
                     desk.lasted(&id, kind);
                     if id.kind == CheckKind::Unit && kind == AlertKind::State {
                         on(units, &id.name, |u| u.opened_late(desk));
+                    } else if id.kind == CheckKind::Container && kind == AlertKind::State {
+                        containers.opened_late(&id.name, desk);
                     }
                 }
                 Timer::Decide => {
+                    containers.describe_alerts(desk);
                     let requires =
                         |unit: &str| units.get(unit).map(Unit::requires).unwrap_or_default();
                     desk.with_book(|book, pen| book.decide(&requires, pen));
                 }
-                Timer::Post(channel) => desk.with_book(|book, pen| book.post(&channel, pen)),
+                Timer::Post(channel) => {
+                    containers.describe_alerts(desk);
+                    desk.with_book(|book, pen| book.post(&channel, pen));
+                }
                 Timer::Nag(check, kind) => {
                     let key = AlertKey { check, kind };
                     desk.with_book(|book, pen| book.nag(&key, pen));
@@ -302,6 +291,13 @@ impl Engine {
             Observation::Disks(seen) => self.host.disks(&seen, desk),
             Observation::Heartbeats(seen) => self.heartbeats.sampled(&seen, desk),
             Observation::Probe(seen) => probes::seen(seen, desk),
+            Observation::Engines(names) => self.containers.watched(&names),
+            Observation::EngineAway(away) => self.containers.away(&away),
+            Observation::ContainerEvent(event) => self.containers.event(&event, desk),
+            Observation::Container(seen) => self.containers.inspected(*seen, desk),
+            Observation::Containers(seen) => self.containers.listed(&seen, desk),
+            Observation::ContainerUsage(seen) => self.containers.usage(seen, desk),
+            Observation::ContainerLog(log) => self.containers.log(log, desk),
             Observation::Errors(seen) => {
                 if let Some(cursor) = &seen.cursor {
                     desk.keep(Change::ErrorsCursor(cursor.clone()));
@@ -322,6 +318,8 @@ impl Engine {
             // What was on its way when it was taken out of the configuration.
             Observation::Part(PartSeen { part: Part::Exporter(name), .. })
                 if !desk.rules.exporters.contains(&name) => {}
+            Observation::Part(PartSeen { part: Part::Hook(name), .. })
+                if !desk.rules.hooks.iter().any(|h| h.name == name) => {}
             Observation::Part(seen) => {
                 if seen.part == Part::Bus {
                     let works = seen.state == PartState::Works;
@@ -332,7 +330,14 @@ impl Engine {
                         desk.blind_gap = true;
                     }
                 }
+                let engine = match &seen.part {
+                    Part::Engine(name) => Some((name.clone(), seen.state.clone())),
+                    _ => None,
+                };
                 files::part(seen, desk);
+                if let Some((name, state)) = engine {
+                    self.containers.part(&name, &state, desk);
+                }
                 self.maybe_ready();
             }
         }
@@ -377,6 +382,9 @@ impl Engine {
             self.all_units();
             self.desk.blind_gap = false;
         }
+        if round.source == SourceKind::Containers {
+            self.containers.round(&mut self.desk);
+        }
         let Desk { book, rules, now, .. } = &mut self.desk;
         book.prune(now.wall, rules);
         self.maybe_ready();
@@ -411,6 +419,7 @@ impl Engine {
         }
         self.desk.ready = true;
         self.name_unseen();
+        self.containers.name_unseen(&mut self.desk);
         probes::name_unseen(&mut self.desk);
         self.end_what_is_over();
         self.desk.with_book(Book::first_round_over);
@@ -454,6 +463,8 @@ impl Engine {
             let untried = rules.is_channel(&key.check)
                 || rules.is_exporter(&key.check)
                 || probes::is_probe(&key.check, rules);
+            let container = key.check.kind == CheckKind::Container;
+            let untried = untried || container && self.containers.is_unknown(&key.check, key.kind);
             let blind = untried || key.check.kind == CheckKind::Unit && self.bus == Some(false);
             if blind
                 || key.kind == AlertKind::Errors
@@ -478,6 +489,12 @@ impl Engine {
             Outcome::Restart { unit, result } => {
                 on(&mut self.units, &unit, |u| u.outcome(result, desk));
             }
+            Outcome::ContainerRestart { name, result } => {
+                self.containers.restarted(&name, result, desk);
+            }
+            Outcome::Call { hook, result, waiting } => {
+                self.containers.called(hook, &result, waiting, desk);
+            }
             Outcome::Delivery { channel, id, result } => {
                 desk.with_book(|book, pen| book.delivery(&channel, &id, &result, pen));
             }
@@ -487,14 +504,17 @@ impl Engine {
             }
         }
     }
+}
 
-    /// Maintenance windows in force.
-    fn maintenance(&self, now: Now) -> Vec<MaintenanceView> {
-        let windows = self.desk.rules.alerts.maintenance.iter();
-        let until = |m: &rules::Maintenance| m.times.iter().filter_map(|t| t.ends(now.wall)).max();
-        windows
-            .filter_map(|m| Some(MaintenanceView { name: m.name.clone(), until: until(m)? }))
-            .collect()
+/// The unit or container of a check.
+fn patient<'a>(
+    units: &'a mut BTreeMap<Arc<str>, Unit>,
+    containers: &'a mut Containers,
+    check: &CheckId,
+) -> Option<&'a mut dyn Patient> {
+    match check.kind {
+        CheckKind::Container => containers.patient(&check.name),
+        _ => units.get_mut(&check.name).map(|u| u as &mut dyn Patient),
     }
 }
 

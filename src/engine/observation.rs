@@ -1,5 +1,7 @@
 //! What sources see: plain facts, nothing decided. One type per kind of thing.
 
+mod containers;
+
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -10,6 +12,11 @@ use serde::{Deserialize, Serialize};
 use super::time::Wall;
 use super::view::Value;
 use super::words::Reason;
+
+pub use containers::{
+    ContainerEvent, ContainerLog, ContainerSeen, ContainerStatus, ContainerWhat, ContainersSeen,
+    EngineAway, Health, HealthSeen, Policy, UsageSeen,
+};
 
 /// One fact from a source.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +40,23 @@ pub enum Observation {
     Heartbeats(Vec<HeartbeatSeen>),
     /// What one probe found.
     Probe(ProbeSeen),
+    /// The container engines that are watched from now on, by the names of their endpoints, whether
+    /// they answer or not. Comes before anything else of them, and before their first round.
+    Engines(Vec<Arc<str>>),
+    /// Nobody could reach an engine for a while. Comes before what happened meanwhile.
+    EngineAway(EngineAway),
+    /// Something happened to a container, as the engine's event stream tells it; of each container
+    /// in order, and before the [`Observation::Container`] that shows what came of it.
+    ContainerEvent(ContainerEvent),
+    /// The present state of one container. Sent after each of its events and by each re-list.
+    Container(Box<ContainerSeen>),
+    /// All containers that a container engine has, of which each was sent before: one that is
+    /// missing here is gone.
+    Containers(ContainersSeen),
+    /// What running containers use: one sampling.
+    ContainerUsage(Vec<UsageSeen>),
+    /// The last lines of a container's log, which [`super::Effect::FetchContainerLog`] asked for.
+    ContainerLog(ContainerLog),
     /// Errors that a watched unit logged; the source limits their rate.
     Errors(ErrorsSeen),
     /// The last journal lines of an invocation, which [`super::Effect::FetchLog`] asked for.
@@ -62,6 +86,8 @@ pub enum SourceKind {
     Heartbeats,
     /// What the configuration says to ask.
     Probes,
+    /// Containers of Docker and Podman.
+    Containers,
     /// Errors in the journal.
     Journal,
 }
@@ -519,6 +545,10 @@ pub enum Part {
     Database,
     /// `state.json`.
     StateFile,
+    /// A container engine, by the name of its endpoint.
+    Engine(Arc<str>),
+    /// A hook, by name.
+    Hook(Arc<str>),
     /// A notification channel, by name.
     Channel(Arc<str>),
     /// An exporter of measurements, by name.
@@ -538,12 +568,15 @@ impl Part {
             Self::Database => "database".into(),
             Self::StateFile => "state-file".into(),
             Self::Configuration => "configuration".into(),
+            Self::Engine(name) => format!("engine-{name}").into(),
+            Self::Hook(name) => format!("hook-{name}").into(),
             Self::Channel(name) => format!("channel-{name}").into(),
             Self::Exporter(name) => format!("exporter-{name}").into(),
             Self::Source(SourceKind::Units) => "source-units".into(),
             Self::Source(SourceKind::Host) => "source-host".into(),
             Self::Source(SourceKind::Heartbeats) => "source-heartbeats".into(),
             Self::Source(SourceKind::Probes) => "source-probes".into(),
+            Self::Source(SourceKind::Containers) => "source-containers".into(),
             Self::Source(SourceKind::Journal) => "source-journal".into(),
         }
     }

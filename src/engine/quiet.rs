@@ -166,11 +166,11 @@ impl Quiet {
 
 /// What a booting or waking host disturbs.
 fn by_sleep(kind: CheckKind) -> bool {
-    use CheckKind::{Cpu, Heartbeat, Load, Pressure, Probe, Unit, Units};
-    matches!(kind, Unit | Units | Heartbeat | Cpu | Load | Pressure | Probe)
+    use CheckKind::{Container, Cpu, Heartbeat, Load, Pressure, Probe, Unit, Units};
+    matches!(kind, Unit | Units | Container | Heartbeat | Cpu | Load | Pressure | Probe)
 }
 
 /// What an upgrade disturbs.
-fn by_upgrade(kind: CheckKind) -> bool {
-    matches!(kind, CheckKind::Unit | CheckKind::Heartbeat)
+pub(super) fn by_upgrade(kind: CheckKind) -> bool {
+    matches!(kind, CheckKind::Unit | CheckKind::Container | CheckKind::Heartbeat)
 }

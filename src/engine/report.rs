@@ -88,7 +88,9 @@ fn make(snapshot: &Snapshot, so_far: &Reported) -> Report {
     checks.sort_by_key(|check| {
         let is_named = check.unit.as_ref().is_some_and(|u| u.named);
         let own = check.id.kind == CheckKind::Agent && check.severity == Severity::Healthy;
-        (std::cmp::Reverse(check.severity), own, named(check.unit.is_some(), is_named))
+        let is_named = is_named || check.container.as_ref().is_some_and(|c| c.named);
+        let single = check.unit.is_some() || check.container.is_some();
+        (std::cmp::Reverse(check.severity), own, named(single, is_named))
     });
     Report {
         since: so_far.since,

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::exports::EXPORTER;
-use super::files::CHANNEL;
-use super::words::{CheckId, Severity};
+use super::files::{CHANNEL, HOOK};
+use super::words::{CheckId, CheckKind, Severity};
 
+mod containers;
 mod telling;
 
 pub use super::matcher::{CheckPattern, Matcher};
+pub use containers::{ContainerRule, ContainerRules, HookRule, Selector};
 pub use telling::{
     AlertRules, ChannelRule, Escalation, Flapping, Maintenance, ReportRule, ReportTimes, Route,
 };
@@ -49,6 +51,10 @@ pub struct Rules {
     pub heartbeats: Vec<HeartbeatRule>,
     /// Probes.
     pub probes: Vec<ProbeRule>,
+    /// Containers.
+    pub containers: ContainerRules,
+    /// Who is told of the life of containers.
+    pub hooks: Vec<HookRule>,
     /// How alerts are told.
     pub alerts: AlertRules,
     /// Who can be told.
@@ -100,6 +106,8 @@ impl Default for Rules {
             pressure: BTreeMap::new(),
             heartbeats: Vec::new(),
             probes: Vec::new(),
+            containers: ContainerRules::default(),
+            hooks: Vec::new(),
             alerts: AlertRules::default(),
             channels: Vec::new(),
             exporters: Vec::new(),
@@ -127,6 +135,20 @@ impl Rules {
     pub(super) fn is_exporter(&self, check: &CheckId) -> bool {
         super::exports::is_exporter(check)
             && self.exporters.iter().any(|e| check.name.strip_prefix(EXPORTER) == Some(&**e))
+    }
+
+    /// How long a repeat of the same alert about a check is muted.
+    pub(super) fn cooldown(&self, check: &CheckId) -> Duration {
+        match check.kind {
+            CheckKind::Container => self.containers.cooldown,
+            _ => self.alerts.cooldown,
+        }
+    }
+
+    /// Whether a check is about one of the hooks that there are.
+    pub(super) fn is_hook(&self, check: &CheckId) -> bool {
+        super::files::is_hook(check)
+            && self.hooks.iter().any(|h| check.name.strip_prefix(HOOK) == Some(&*h.name))
     }
 
     /// The rule of a probe.

@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::alert::{AlertRecord, Notification};
 use super::event::Actor;
+use super::hook::HookContainer;
 use super::matcher::Matcher;
-use super::observation::Invocation;
+use super::observation::{Health, Invocation};
 use super::time::{Boot, Now, Wall};
+use super::words::{CheckId, CheckKind};
 
 /// One change to what survives. The store applies them in order.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,10 +20,17 @@ pub enum Change {
     Alert(AlertRecord),
     /// Insert or replace the counts of this unit (SQLite).
     Count(CountRecord),
-    /// Insert or replace the restart state of this unit (`state.json`).
+    /// The counts of this subject are not needed any more (SQLite).
+    CountGone(Arc<str>),
+    /// Insert or replace the restart state of this subject (`state.json`).
     Restart(Arc<str>, RestartRecord),
-    /// The unit needs no restart state any more (`state.json`).
+    /// The subject needs no restart state any more (`state.json`).
     RestartGone(Arc<str>),
+    /// Insert or replace what is known of the life of the container of this id (SQLite; in the
+    /// same transaction as the calls that follow from it).
+    Container(ContainerRecord),
+    /// The container of this id is gone (SQLite).
+    ContainerGone(Arc<str>),
     /// Replace all holds (SQLite).
     Holds(Vec<Hold>),
     /// Replace all silences (SQLite).
@@ -43,12 +52,16 @@ pub struct Saved {
     pub counts: Vec<CountRecord>,
     /// Restart state per unit.
     pub restarts: BTreeMap<Arc<str>, RestartRecord>,
+    /// Lives of containers, by id.
+    pub containers: Vec<ContainerRecord>,
     /// Holds.
     pub holds: Vec<Hold>,
     /// Silences.
     pub silences: Vec<Silence>,
     /// Messages that were handed over and whose delivery is not known: what the outbox still holds.
     pub outbox: Vec<Arc<Notification>>,
+    /// The highest number among the calls of hooks that are kept; 0: there are none.
+    pub last_call: u64,
     /// Up to where the journal has been read for what happened to units.
     pub cursor: Option<String>,
     /// Up to where the journal has been searched for errors.
@@ -69,6 +82,12 @@ impl Saved {
                 Some(old) => *old = record.clone(),
                 None => self.counts.push(record.clone()),
             },
+            Change::CountGone(subject) => self.counts.retain(|c| c.unit != *subject),
+            Change::Container(record) => {
+                self.containers.retain(|c| c.container.id != record.container.id);
+                self.containers.push(record.clone());
+            }
+            Change::ContainerGone(id) => self.containers.retain(|c| c.container.id != *id),
             Change::Restart(unit, record) => {
                 self.restarts.insert(unit.clone(), record.clone());
             }
@@ -136,7 +155,70 @@ impl CountRecord {
     }
 }
 
-/// Restart state of one unit, as `state.json` shows it.
+/// What stands for a check in `state.json` and among counts: a unit by its name, a container as
+/// `container/NAME`, which no unit can be called.
+pub fn subject(check: &CheckId) -> Arc<str> {
+    match check.kind {
+        CheckKind::Container => format!("{CONTAINER}{}", check.name).into(),
+        _ => check.name.clone(),
+    }
+}
+
+/// The container that a subject stands for; `None`: it stands for a unit.
+pub fn container_of(subject: &str) -> Option<&str> {
+    subject.strip_prefix(CONTAINER)
+}
+
+const CONTAINER: &str = "container/";
+
+/// What is known of the life of a container, so that each transition is told once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerRecord {
+    /// What hooks are told of it; its id is the record's.
+    pub container: HookContainer,
+    /// Where it is in its life.
+    pub stage: Stage,
+    /// What its health check last said, if it has one and was running.
+    #[serde(default)]
+    pub health: Option<Health>,
+    /// When its present or last run began.
+    #[serde(default)]
+    pub started: Option<Wall>,
+    /// When its last run ended.
+    #[serde(default)]
+    pub finished: Option<Wall>,
+    /// Its last end was none of its own: its engine was away.
+    #[serde(default)]
+    pub swept: bool,
+    /// Restarts by its policy, as last seen.
+    #[serde(default)]
+    pub restart_count: u32,
+    /// When the last of what is known of it happened, by its engine's clock.
+    pub seen: Wall,
+    /// Hooks that were told that its present run began.
+    #[serde(default)]
+    pub told: Vec<Arc<str>>,
+}
+
+/// Where a container is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Made and not started.
+    Created,
+    /// Running.
+    Running,
+    /// Paused.
+    Paused,
+    /// Ended, and its restart policy is about to start it.
+    Restarting,
+    /// Ended.
+    Ended,
+    /// Removed; kept while its last events may be told again.
+    Removed,
+}
+
+/// Restart state of one unit or container, as `state.json` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestartRecord {
     /// Attempts since the unit was last stable: the step of the backoff.
@@ -246,6 +328,13 @@ pub struct AgentRecord {
     pub next_alert: u64,
     /// The first round on this host is done: what fails from now on is news.
     pub settled: bool,
+    /// The next call of a hook gets this number.
+    #[serde(default)]
+    pub next_call: u64,
+    /// Container engines that are known, by the name of their endpoint, and up to when by their
+    /// clock all that happened there is known and stored.
+    #[serde(default)]
+    pub engines: BTreeMap<Arc<str>, Wall>,
     /// When the last periodic report was decided, and what is counted since.
     #[serde(default)]
     pub reported: Option<Reported>,

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::book::Book;
+use super::containers::Containers;
 use super::desk::Desk;
+use super::heal::Patient as _;
 use super::quiet::Quiet;
-use super::saved::{AgentRecord, Change, CountRecord, Saved};
+use super::saved::{AgentRecord, Change, CountRecord, Saved, container_of};
 use super::timers::Timers;
 use super::unit::Unit;
 use super::words::AlertKind;
@@ -44,6 +46,9 @@ impl Engine {
             clean_stop: false,
             next_alert,
             settled: !first_start,
+            // The same for the calls of hooks.
+            next_call: first_call(&saved, now),
+            engines: saved.agent.as_ref().map(|a| a.engines.clone()).unwrap_or_default(),
             reported: saved.agent.as_ref().and_then(|a| a.reported.clone()),
         };
         let labels = Arc::new(rules.labels.clone());
@@ -66,8 +71,21 @@ impl Engine {
             restarts: 0,
         };
         let mut restarts = saved.restarts;
-        let mut units: BTreeMap<Arc<str>, Unit> = saved
-            .counts
+        let of_container = |subject: &Arc<str>| container_of(subject).is_some();
+        let (container_counts, counts): (Vec<_>, Vec<_>) =
+            saved.counts.into_iter().partition(|c| of_container(&c.unit));
+        let container_restarts =
+            restarts.extract_if(.., |subject, _| of_container(subject)).collect();
+        let mut desk = desk;
+        let containers = Containers::load(
+            saved.containers,
+            container_counts,
+            container_restarts,
+            agent.engines.clone(),
+            agent.next_call,
+            &mut desk,
+        );
+        let mut units: BTreeMap<Arc<str>, Unit> = counts
             .into_iter()
             .map(|c| (c.unit.clone(), Unit::load(c.clone(), restarts.remove(&c.unit))))
             .collect();
@@ -78,6 +96,7 @@ impl Engine {
         let mut engine = Self {
             desk,
             units,
+            containers,
             host: host::Host::default(),
             heartbeats: files::Heartbeats::default(),
             mode,
@@ -112,4 +131,13 @@ impl Engine {
         let step = engine.finish();
         (engine, step)
     }
+}
+
+/// The number of the next call of a hook. Where no number is saved it begins with the time, so that
+/// a receiver that knows the calls of a former database takes none of the new ones for a repeat.
+fn first_call(saved: &Saved, now: Now) -> u64 {
+    let known = saved.agent.as_ref().map_or(0, |agent| agent.next_call);
+    let by_time = u64::try_from(now.wall.0 / 1_000_000).unwrap_or(1).max(1);
+    let next = if known == 0 { by_time } else { known };
+    next.max(saved.last_call + 1)
 }

@@ -9,14 +9,14 @@ use super::words::{AlertKind, CheckId};
 /// What is to be done when the time comes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// Judge a unit whose state has settled.
-    Settle(Arc<str>),
-    /// Go on with the healing of a unit.
-    Heal(Arc<str>),
-    /// Look at the restart window of a unit again.
-    Window(Arc<str>),
+    /// Judge what has settled: a unit, a container, or all of a container engine.
+    Settle(CheckId),
+    /// Go on with the healing of a unit or container.
+    Heal(CheckId),
+    /// Look at the restart window of a unit or container again.
+    Window(CheckId),
     /// A unit has logged no errors for a while.
-    Quiet(Arc<str>),
+    Quiet(CheckId),
     /// A condition has been bad, or good, for long enough.
     Condition(CheckId, AlertKind),
     /// Decide who is told of the alerts that nobody knows of.
@@ -83,14 +83,15 @@ mod tests {
 
     #[test]
     fn a_timer_is_set_once_moved_and_taken_in_order() {
+        let heal = |name: &str| Timer::Heal(CheckId::unit(name));
         let mut timers = Timers::default();
-        timers.set(Timer::Heal("a".into()), Boot(10));
-        timers.set(Timer::Heal("b".into()), Boot(20));
-        timers.set(Timer::Heal("a".into()), Boot(30));
+        timers.set(heal("a"), Boot(10));
+        timers.set(heal("b"), Boot(20));
+        timers.set(heal("a"), Boot(30));
         assert_eq!(timers.next(), Some(Boot(20)));
         assert_eq!(timers.take_due(Boot(19)), None);
-        assert_eq!(timers.take_due(Boot(40)), Some(Timer::Heal("b".into())));
-        timers.clear(&Timer::Heal("a".into()));
+        assert_eq!(timers.take_due(Boot(40)), Some(heal("b")));
+        timers.clear(&heal("a"));
         assert_eq!(timers.next(), None);
     }
 }

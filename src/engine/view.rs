@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alert::AlertRecord;
 use super::event::Decision;
-use super::observation::{Invocation, UnitSeen};
+use super::observation::{ContainerSeen, Invocation, UnitSeen, UsageSeen};
 use super::saved::{Hold, Silence};
 use super::time::{Boot, Wall};
 use super::words::{AlertKind, CheckId, Reason, Severity, named};
@@ -49,6 +49,8 @@ pub struct Snapshot {
     pub channels: Vec<ChannelView>,
     /// What sends measurements elsewhere, by name; none before its first try.
     pub exports: Vec<ExportView>,
+    /// Who is told of the life of containers, in the order of the configuration.
+    pub hooks: Vec<HookView>,
     /// Times that the connection to systemd was lost and came back, since keepwell started.
     pub bus_reconnects: u64,
     /// How late the driver was at worst with what was due, of the last one to two minutes, µs.
@@ -174,6 +176,9 @@ pub struct CheckView {
     /// For units.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unit: Option<UnitView>,
+    /// For containers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub container: Option<Box<ContainerView>>,
     /// The last decisions, newest last, at most 8.
     pub decisions: Vec<Decision>,
 }
@@ -229,4 +234,60 @@ pub struct UnitView {
     pub failed_invocation: Option<Invocation>,
     /// When keepwell came to its present verdict after the last change, µs after the epoch.
     pub judged: Wall,
+}
+
+/// What is known of a container.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ContainerView {
+    /// Its state.
+    pub seen: ContainerSeen,
+    /// What it uses; `None` while it is not running or not known.
+    pub usage: Option<UsageSeen>,
+    /// What its memory and processor limits are parts of: those of its engine's host.
+    pub host_cpus: u32,
+    /// Memory of its engine's host, in bytes.
+    pub host_memory: u64,
+    /// Somebody named it in the configuration, or by a label of its own.
+    pub named: bool,
+    /// keepwell may restart it.
+    pub restart: bool,
+    /// It must be running.
+    pub required: bool,
+    /// Runs that ended badly, since keepwell came to this host.
+    pub crashes: u64,
+    /// Restarts by whomever, since keepwell came to this host.
+    pub restarts: u64,
+    /// Restarts within the restart-loop window.
+    pub restarts_in_window: u32,
+    /// Restarts by keepwell, since it came to this host.
+    pub healed: u64,
+    /// Attempts since it was last stable.
+    pub step: u32,
+    /// keepwell is restarting it, or waits to see whether it stays up.
+    pub restarting: bool,
+    /// The configured number of restarts did not help.
+    pub gave_up: bool,
+    /// When keepwell will restart it.
+    pub next_attempt: Option<Wall>,
+}
+
+/// How a hook does; calls since keepwell started, unless said otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HookView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its type, such as `discovery`.
+    pub kind: Arc<str>,
+    /// Taken by the receiver.
+    pub sent: u64,
+    /// Tries that failed.
+    pub failed: u64,
+    /// Given up: refused for good.
+    pub refused: u64,
+    /// Waiting now.
+    pub queued: usize,
+    /// When one was last taken.
+    pub last_success: Option<Wall>,
+    /// Why the last try failed; `None` once one worked.
+    pub last_error: Option<Arc<str>>,
 }

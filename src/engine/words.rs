@@ -58,11 +58,13 @@ impl fmt::Display for Severity {
 
 /// Declares an enum whose variants have a fixed kebab-case name and a meaning for people.
 macro_rules! named {
-    ($(#[$meta:meta])* pub enum $name:ident { $($variant:ident = $text:literal : $means:literal,)+ }) => {
+    ($(#[$meta:meta])* pub enum $name:ident {
+        $($(#[$mark:meta])* $variant:ident = $text:literal : $means:literal,)+
+    }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum $name {
-            $(#[doc = $means] #[serde(rename = $text)] $variant,)+
+            $(#[doc = $means] #[serde(rename = $text)] $(#[$mark])* $variant,)+
         }
 
         impl $name {
@@ -101,6 +103,7 @@ named! {
         Load = "load": "load average per processor",
         Pressure = "pressure": "time lost waiting for a resource (PSI)",
         Heartbeat = "heartbeat": "a file that a program touches while it is well",
+        Container = "container": "a container",
         Probe = "probe": "what a probe of the configuration asks",
         Host = "host": "events of the host itself",
         Agent = "agent": "keepwell's own parts",
@@ -113,6 +116,8 @@ named! {
         State = "state": "the check itself is bad",
         CrashLoop = "crash-loop": "too many restarts within the window",
         Errors = "errors": "errors in the unit's log",
+        Memory = "memory": "memory that a container uses",
+        Cpu = "cpu": "processor time that a container uses",
     }
 }
 
@@ -129,11 +134,11 @@ named! {
         AutoRestart = "auto-restart": "systemd's own Restart= is trying; keepwell waits",
         PendingJob = "pending-job": "systemd has a job queued for it; keepwell waits",
         Stopped = "stopped": "it is not running and nobody asked that it should be",
-        StoppedByOperator = "stopped-by-operator": "a stop job ended it; keepwell leaves it alone",
+        StoppedByOperator = "stopped-by-operator": "a person or another program had it stopped; keepwell leaves it alone",
         NotRunning = "not-running": "it is marked as required and is not running",
         ConditionFailed = "condition-failed": "a Condition= of the unit was not met, so systemd skipped it",
         Masked = "masked": "it is masked, so it cannot be started",
-        NotFound = "not-found": "no unit of this name exists",
+        NotFound = "not-found": "there is none of this name",
         BadUnitFile = "bad-unit-file": "systemd cannot load its unit file",
         NoMatch = "no-match": "no unit matches the pattern",
         // Why a unit failed.
@@ -145,6 +150,17 @@ named! {
         ExitCode = "exit-code": "it ended with an error code",
         StartLimit = "start-limit": "it was started too often and systemd gave up",
         Failed = "failed": "it failed",
+        // What a container is.
+        Created = "created": "it was made and has not been started",
+        Paused = "paused": "it is paused",
+        Healthy = "healthy": "its health check passes",
+        Unhealthy = "unhealthy": "its health check fails",
+        RestartPolicy = "restart-policy": "its restart policy is trying; keepwell waits",
+        StartError = "start-error": "its engine could not start it",
+        EngineWentDown = "engine-went-down": "it ended when its container engine went down",
+        NetworkLost = "network-lost": "the container whose network it shares was started anew after it",
+        Removed = "removed": "it was removed",
+        BadLabel = "bad-label": "a label of keepwell on it makes no sense and is ignored",
         // Restarting.
         RestartScheduled = "restart-scheduled": "a restart waits for its backoff",
         RestartAsked = "restart-asked": "a person asked for a restart",

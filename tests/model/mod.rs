@@ -813,6 +813,9 @@ impl World {
                 Effect::LookAtPackages => {
                     self.looks.push_back(self.now.boot.after(Duration::from_millis(5)));
                 }
+                Effect::RestartContainer { .. }
+                | Effect::FetchContainerLog { .. }
+                | Effect::Call(_) => return Err("there are no containers here".into()),
                 Effect::Resync | Effect::Log(_) => {}
             }
         }

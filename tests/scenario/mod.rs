@@ -4,9 +4,13 @@
 //! A line is a time and an act (`10s  db fails`), or a time and a message that must go out then
 //! (`11s  ops < opened db`). Nothing else may go out. Times are counted from the beginning.
 
+mod docker;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
+
+use super::dock::Dock;
 
 use keepwell::engine::event::Delivery;
 use keepwell::engine::observation::*;
@@ -16,6 +20,8 @@ use keepwell::engine::*;
 /// 2026-11-21 00:00 UTC, a Saturday.
 const START: Wall = Wall(1_795_219_200_000_000);
 const BOOT: Boot = Boot(1_000_000_000);
+#[allow(dead_code)] // Not every table of scenarios has long times.
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 /// A delivery, a look at the journal and one at package managers take so long.
 const MOMENT: Duration = Duration::from_millis(5);
 
@@ -27,6 +33,7 @@ struct Unit {
 }
 
 struct World {
+    dock: Option<Dock>,
     rules: Rules,
     now: Now,
     boot_id: Arc<str>,
@@ -44,12 +51,21 @@ struct World {
     flying: BTreeMap<Arc<str>, (Arc<Notification>, Boot)>,
     later: Vec<(Boot, Later)>,
     told: Vec<String>,
+    /// The last message that was taken.
+    last: Option<Arc<Notification>>,
+    /// keepwell does not run.
+    away: bool,
+    last_call: u64,
 }
 
 enum Later {
     Excerpt(Arc<str>, Option<Invocation>),
     Packages,
     Restarted(Arc<str>),
+    ContainerRestarted(Arc<str>, Arc<str>),
+    ContainerLog(Arc<str>),
+    /// Its policy starts it again.
+    Again(Arc<str>),
 }
 
 /// Plays a script under rules; returns what is wrong with it, as a text for people.
@@ -64,11 +80,12 @@ pub(crate) fn play(rules: Rules, script: &str) -> Result<Duration, String> {
         })
         .collect();
     let mut expected: Vec<String> = Vec::new();
-    let mut world = World::new(rules);
+    let mut world = World::new(rules, script.contains(" docker "));
     let mut end = Duration::ZERO;
     for (at, what) in lines {
         end = end.max(at);
-        if what.contains(" < ") || what.starts_with("refused: ") {
+        let healed = what.strip_prefix("restart ").is_some_and(|w| w.starts_with("can"));
+        if what.contains(" < ") || what.starts_with("refused: ") || healed {
             expected.push(format!("{} {what}", shown(at)));
             continue;
         }
@@ -90,7 +107,7 @@ pub(crate) fn play(rules: Rules, script: &str) -> Result<Duration, String> {
 }
 
 impl World {
-    fn new(rules: Rules) -> Self {
+    fn new(rules: Rules, docker: bool) -> Self {
         let now = Now { boot: BOOT, wall: START };
         let boot_id: Arc<str> = "boot-0".into();
         // keepwell has been on this host before.
@@ -99,17 +116,20 @@ impl World {
             clean_stop: true,
             next_alert: 1,
             settled: true,
+            next_call: 1,
+            engines: BTreeMap::new(),
             reported: None,
         };
         let saved = Saved { agent: Some(agent), ..Saved::default() };
         let (engine, step) =
-            Engine::new(rules.clone(), saved.clone(), boot_id.clone(), mode(), now);
+            Engine::new(rules.clone(), saved.clone(), boot_id.clone(), mode(docker), now);
         let units = ["web", "db", "api", "worker", "other"].map(|name| {
             let unit =
                 Unit { active: ActiveState::Active, runs: 1, badly: false, requires: Vec::new() };
             (full(name), unit)
         });
         let mut world = Self {
+            dock: docker.then(|| Dock::new("docker", now.wall)),
             rules,
             now,
             boot_id,
@@ -126,6 +146,9 @@ impl World {
             flying: BTreeMap::new(),
             later: Vec::new(),
             told: Vec::new(),
+            last: None,
+            away: false,
+            last_call: 0,
         };
         world.take(step);
         world.look();
@@ -144,6 +167,7 @@ impl World {
                 self.sample();
             }
             ["dpkg", begins] => self.packages = begins == "begins",
+            ["docker", ref act @ ..] => self.docker(act),
             ["host", "sleeps"] => self.manage(|m| m.sleeping = true),
             ["host", "wakes"] => self.manage(|m| m.sleeping = false),
             ["host", "boots"] => self.manage(|m| m.starting = true),
@@ -182,7 +206,7 @@ impl World {
                 let keep: Vec<Arc<str>> =
                     self.rules.channels.iter().map(|c| c.name.clone()).collect();
                 self.flying.retain(|c, _| keep.contains(c));
-                let step = self.engine.reload(self.rules.clone(), mode().expected, self.now);
+                let step = self.engine.reload(self.rules.clone(), self.mode().expected, self.now);
                 self.take(step);
             }
             ["beat", "unreadable"] => {
@@ -213,6 +237,13 @@ impl World {
             }
             ["restarts", "fail"] => self.restarts_fail = true,
             ["restarts", "work"] => self.restarts_fail = false,
+            ["hold", what, "for", lasts] => {
+                let lasts = time(lasts).expect("a time");
+                self.command(Act::Hold { unit: Some(what.into()), lasts, why: None });
+            }
+            ["ask", "for", "restart", "of", what] => {
+                self.command(Act::Restart { unit: what.into() });
+            }
             ["restart", unit] => self.command(Act::Restart { unit: full(unit) }),
             [unit, "needs", other] => {
                 let unit = self.units.get_mut(&full(unit)).expect("a known unit");
@@ -318,6 +349,11 @@ impl World {
         self.sample();
         self.see(Observation::Round(Round { source: SourceKind::Units, total: Some(5) }));
         self.see(Observation::Round(Round { source: SourceKind::Host, total: None }));
+        self.connect();
+    }
+
+    fn mode(&self) -> Mode {
+        mode(self.dock.is_some())
     }
 
     /// What the host's source does every 30 s.
@@ -360,7 +396,7 @@ impl World {
             self.rules.clone(),
             self.saved.clone(),
             self.boot_id.clone(),
-            mode(),
+            self.mode(),
             self.now,
         );
         self.engine = engine;
@@ -445,6 +481,39 @@ impl World {
                     let busy = self.packages.then(|| "dpkg".into());
                     self.see(Observation::Packages(PackagesSeen { busy }));
                 }
+                Later::ContainerLog(name) => {
+                    let lines = vec!["last words".to_owned()];
+                    self.see(Observation::ContainerLog(ContainerLog { name, lines }));
+                }
+                Later::Again(id) => {
+                    let dock = self.dock.as_mut().expect("there is one");
+                    dock.at(self.now.wall);
+                    if dock.cans.get(&id).is_some_and(|c| c.seen.policy != Policy::No && !c.by_hand)
+                        && dock.up
+                    {
+                        let exited = dock.can(&id).seen.status == ContainerStatus::Exited;
+                        if exited {
+                            dock.start(&id)
+                        } else {
+                            dock.again(&id)
+                        }
+                        self.listen();
+                    }
+                }
+                Later::ContainerRestarted(name, id) => {
+                    let dock = self.dock.as_mut().expect("there is one");
+                    dock.at(self.now.wall);
+                    let result = if self.restarts_fail {
+                        RestartResult::Failed("no space left on device".into())
+                    } else {
+                        dock.restart(&id);
+                        RestartResult::Done
+                    };
+                    self.now.wall = self.now.wall.max(dock.clock);
+                    self.told.push(format!("{} restart {name}", self.shown_now()));
+                    self.listen();
+                    self.event(Event::Outcome(Outcome::ContainerRestart { name, result }));
+                }
                 Later::Restarted(unit) => {
                     let state = self.units.get_mut(&unit).expect("a known unit");
                     if self.restarts_fail {
@@ -482,6 +551,7 @@ impl World {
         }
         if result == Delivery::Delivered {
             self.told.push(format!("{} {channel} < {}", self.shown_now(), said(&message)));
+            self.last = Some(message.clone());
         }
         let (channel, id) = (message.channel.clone(), message.id.clone());
         let refused = matches!(result, Delivery::Refused(_));
@@ -534,6 +604,18 @@ impl World {
                 }
                 Effect::LookAtPackages => self.later.push((soon, Later::Packages)),
                 Effect::Restart { unit, .. } => self.later.push((soon, Later::Restarted(unit))),
+                Effect::RestartContainer { name, id, .. } => {
+                    self.later.push((soon, Later::ContainerRestarted(name, id)));
+                }
+                Effect::FetchContainerLog { name, .. } => {
+                    self.later.push((soon, Later::ContainerLog(name)));
+                }
+                Effect::Call(call) => {
+                    assert!(call.number > self.last_call, "call numbers rise");
+                    self.last_call = call.number;
+                    let said = format!("{} {}", call.transition, call.container.name);
+                    self.told.push(format!("{} {} < {said}", self.shown_now(), call.hook));
+                }
                 Effect::Resync | Effect::Log(_) => {}
             }
         }
@@ -594,11 +676,12 @@ fn full(name: &str) -> Arc<str> {
     format!("{name}.service").into()
 }
 
-fn mode() -> Mode {
-    Mode {
-        expected: [SourceKind::Units, SourceKind::Host].into_iter().collect(),
-        ..Mode::default()
+fn mode(docker: bool) -> Mode {
+    let mut expected: BTreeSet<SourceKind> = [SourceKind::Units, SourceKind::Host].into();
+    if docker {
+        expected.insert(SourceKind::Containers);
     }
+    Mode { expected, ..Mode::default() }
 }
 
 /// `1d2h`, `90s`, `1.5s`.

@@ -15,13 +15,13 @@ mod people;
 mod telling;
 mod trays;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::alert::{ActNote, AlertKey, AlertRecord, Happening, Pending};
+use super::alert::{ActNote, AlertKey, AlertRecord, ContainerFacts, Happening, Pending};
 use super::event::{Actor, Effect};
-use super::quiet::Quiet;
+use super::quiet::{Quiet, by_upgrade};
 use super::rules::{ChannelRule, Rules};
 use super::saved::{Change, Saved, Silence};
 use super::time::{Boot, Now, Wall};
@@ -179,6 +179,11 @@ impl Book {
         self.open.contains_key(key)
     }
 
+    /// Why it is open.
+    pub(super) fn reason(&self, key: &AlertKey) -> Option<Reason> {
+        self.open.get(key).map(|o| o.record.reason)
+    }
+
     /// How long it must be well to be over, where it flaps.
     pub(super) fn is_flapping(&self, key: &AlertKey) -> bool {
         self.open.get(key).is_some_and(|o| o.record.flapping)
@@ -316,9 +321,10 @@ impl Book {
             flapping,
             cause: None,
             escalated: 0,
+            container: None,
         };
         self.opened = self.opened.saturating_add(1);
-        if matches!(key.check.kind, CheckKind::Unit | CheckKind::Heartbeat) {
+        if by_upgrade(key.check.kind) {
             pen.quiet.look(now, pen.effects);
         }
         pen.keep(&record);
@@ -401,6 +407,33 @@ impl Book {
         }
         self.arm(pen);
         !wanting.is_empty()
+    }
+
+    /// Alerts of containers of which something may still be told: open ones, and those that ended.
+    pub(super) fn of_containers(&self) -> BTreeSet<AlertKey> {
+        let ended = self.ended.values().map(|record| &record.key);
+        let all = self.open.keys().chain(ended);
+        all.filter(|key| key.check.kind == CheckKind::Container).cloned().collect()
+    }
+
+    /// What people are told of the container that it is about. Of one that ended, that is how it
+    /// is now as long as no other has opened.
+    pub(super) fn describe(&mut self, key: &AlertKey, facts: ContainerFacts, pen: &mut Pen<'_>) {
+        let mut facts = facts;
+        let record = match self.open.get_mut(key) {
+            Some(open) => &mut open.record,
+            None => {
+                let ended = self.ended.values_mut().filter(|record| record.key == *key);
+                let Some(last) = ended.max_by_key(|record| record.resolved) else { return };
+                last
+            }
+        };
+        // What led to it is looked for from there, also when it runs again.
+        facts.ended = record.container.as_ref().and_then(|c| c.ended).or(facts.ended);
+        if record.container.as_deref() != Some(&facts) {
+            record.container = Some(Box::new(facts));
+            pen.keep(record);
+        }
     }
 
     /// What keepwell will do next about it.
@@ -498,7 +531,9 @@ impl Book {
         self.mend_clock(now);
         let Self { told, open, openings, .. } = self;
         let alerts = &rules.alerts;
-        told.retain(|key, at| now.since(*at) < alerts.cooldown || open.contains_key(key));
+        told.retain(|key, at| {
+            now.since(*at) < rules.cooldown(&key.check) || open.contains_key(key)
+        });
         openings.retain(|_, at| {
             at.back().is_some_and(|last| now.since(*last) < alerts.flapping.window)
         });

@@ -256,7 +256,7 @@ impl Book {
             return None;
         }
         let elapsed = now.wall.since(*self.told.get(key)?);
-        let left = pen.rules.alerts.cooldown.checked_sub(elapsed).filter(|l| !l.is_zero())?;
+        let left = pen.rules.cooldown(&key.check).checked_sub(elapsed).filter(|l| !l.is_zero())?;
         Some((Reason::Cooldown, Some(now.boot.after(left))))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::lives::Lives;
+use crate::engine::heal::{Heal, Lives};
 use crate::engine::observation::{ActiveState, LoadState, ManagerSeen, ServiceSeen, UnitSeen};
 use crate::engine::rules::UnitRule;
 use crate::engine::words::{Reason, Severity, Verdict};
@@ -12,15 +12,6 @@ pub(super) const SETTLE: Duration = Duration::from_millis(250);
 
 /// How long systemd's own `Restart=` may try before its trying is told.
 pub(super) const AUTO_RESTART_PATIENCE: Duration = Duration::from_secs(30);
-
-/// What is to be done about the state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Heal {
-    /// A restart would help and is allowed.
-    Wanted,
-    /// None, and why.
-    No(Reason),
-}
 
 /// What a state means.
 #[derive(Debug, Clone, PartialEq, Eq)]

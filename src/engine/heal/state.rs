@@ -1,4 +1,4 @@
-//! The restart state of one unit: which step of the backoff, what is under way, when is next.
+//! The restart state: which step of the backoff, what is under way, when is next.
 //!
 //! ```text
 //!            down                due                done               stayed up
@@ -18,18 +18,18 @@ use crate::engine::saved::{Moment, Phase, RestartRecord};
 use crate::engine::time::{Boot, Now};
 
 /// An outcome must come within this; the action itself gives up earlier.
-pub(super) const ACT_LIMIT: Duration = Duration::from_secs(600);
+pub(in crate::engine) const ACT_LIMIT: Duration = Duration::from_secs(600);
 
 /// The restart state.
 #[derive(Debug, Clone)]
-pub(super) struct Healing {
-    pub(super) record: RestartRecord,
+pub(in crate::engine) struct Healing {
+    pub(in crate::engine) record: RestartRecord,
 }
 
 impl Healing {
     /// From what was saved. A restart that was under way when keepwell ended may or may not have
     /// been made: it counts as made, and must prove itself.
-    pub(super) fn new(saved: Option<RestartRecord>) -> Self {
+    pub(in crate::engine) fn new(saved: Option<RestartRecord>) -> Self {
         let mut record = saved.unwrap_or(RestartRecord {
             step: 0,
             phase: Phase::Idle,
@@ -44,12 +44,17 @@ impl Healing {
     }
 
     /// Nothing that is worth keeping.
-    pub(super) fn is_blank(&self) -> bool {
+    pub(in crate::engine) fn is_blank(&self) -> bool {
         self.record.step == 0 && self.record.phase == Phase::Idle && self.record.total == 0
     }
 
     /// When the phase is due, by this boot's clock.
-    pub(super) fn due(&self, backoff: &Backoff, boot_id: &str, now: Now) -> Option<Boot> {
+    pub(in crate::engine) fn due(
+        &self,
+        backoff: &Backoff,
+        boot_id: &str,
+        now: Now,
+    ) -> Option<Boot> {
         let (moment, longest) = match &self.record.phase {
             Phase::Idle | Phase::GaveUp => return None,
             Phase::Waiting { at } => (at, backoff.delay(self.record.step)),
@@ -61,7 +66,7 @@ impl Healing {
     }
 
     /// It is down: plans the next attempt. `None` when one is planned already.
-    pub(super) fn plan(
+    pub(in crate::engine) fn plan(
         &mut self,
         backoff: &Backoff,
         boot_id: &Arc<str>,
@@ -79,19 +84,19 @@ impl Healing {
     }
 
     /// An attempt is made.
-    pub(super) fn act(&mut self, boot_id: &Arc<str>, now: Now) {
+    pub(in crate::engine) fn act(&mut self, boot_id: &Arc<str>, now: Now) {
         self.record.step = self.record.step.saturating_add(1);
         self.record.last_attempt = Some(now.wall);
         self.record.phase = Phase::Acting { since: moment(boot_id, now) };
     }
 
     /// The attempt was not made after all.
-    pub(super) fn not_made(&mut self) {
+    pub(in crate::engine) fn not_made(&mut self) {
         self.record.step = self.record.step.saturating_sub(1);
     }
 
-    /// systemd has restarted it; now it must stay up.
-    pub(super) fn verify(&mut self, backoff: &Backoff, boot_id: &Arc<str>, now: Now) {
+    /// It has been restarted; now it must stay up.
+    pub(in crate::engine) fn verify(&mut self, backoff: &Backoff, boot_id: &Arc<str>, now: Now) {
         self.record.total += 1;
         self.record.phase =
             Phase::Verifying { until: moment(boot_id, now.after(backoff.verify())) };
@@ -99,7 +104,13 @@ impl Healing {
 
     /// It is up (`active`), or stopped on purpose: in both cases nothing is to be restarted, and
     /// the backoff starts afresh after the stable time.
-    pub(super) fn up(&mut self, active: bool, backoff: &Backoff, boot_id: &Arc<str>, now: Now) {
+    pub(in crate::engine) fn up(
+        &mut self,
+        active: bool,
+        backoff: &Backoff,
+        boot_id: &Arc<str>,
+        now: Now,
+    ) {
         self.record.phase = if self.record.step == 0 || !active {
             Phase::Idle
         } else {
@@ -111,7 +122,7 @@ impl Healing {
     }
 
     /// It has been stable.
-    pub(super) fn reset(&mut self) {
+    pub(in crate::engine) fn reset(&mut self) {
         self.record.step = 0;
         self.record.phase = Phase::Idle;
         self.record.last_invocation = None;

@@ -13,19 +13,19 @@ use crate::engine::time::Wall;
 
 /// What an update found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Counted {
+pub(in crate::engine) struct Counted {
     /// Runs that ended badly.
-    pub(super) crashes: u32,
+    pub(in crate::engine) crashes: u32,
     /// Restarts.
-    pub(super) restarts: u32,
+    pub(in crate::engine) restarts: u32,
     /// The record changed and is to be stored.
-    pub(super) changed: bool,
+    pub(in crate::engine) changed: bool,
 }
 
 /// A unit's runs.
 #[derive(Debug, Clone)]
-pub(super) struct Lives {
-    pub(super) record: CountRecord,
+pub(in crate::engine) struct Lives {
+    pub(in crate::engine) record: CountRecord,
     /// systemd's own `Restart=` follows the present run.
     scheduled: bool,
     /// A run that the journal told to be stopped before it was known that it began.
@@ -33,17 +33,17 @@ pub(super) struct Lives {
 }
 
 impl Lives {
-    pub(super) fn new(record: CountRecord) -> Self {
+    pub(in crate::engine) fn new(record: CountRecord) -> Self {
         Self { record, scheduled: false, stopped_before: None }
     }
 
     /// The present run ended badly.
-    pub(super) fn ended_badly(&self) -> bool {
+    pub(in crate::engine) fn ended_badly(&self) -> bool {
         self.record.ended_badly
     }
 
     /// A stop job ended the present run.
-    pub(super) fn stopped(&self) -> bool {
+    pub(in crate::engine) fn stopped(&self) -> bool {
         self.record.stopped
     }
 
@@ -51,7 +51,7 @@ impl Lives {
     ///
     /// `triggered`: a timer, socket or path starts this unit, so a new run needs no failure before it.
     /// `hint`: nothing is known of what lay between, but systemd's counter says that it restarted it.
-    pub(super) fn began(
+    pub(in crate::engine) fn began(
         &mut self,
         run: Invocation,
         at: Wall,
@@ -87,7 +87,7 @@ impl Lives {
 
     /// The present run has ended badly, or (`scheduled`) systemd's `Restart=` follows it.
     /// `witnessed`: it is news, not something that had already failed when keepwell came.
-    pub(super) fn ended(
+    pub(in crate::engine) fn ended(
         &mut self,
         run: Invocation,
         at: Wall,
@@ -116,7 +116,7 @@ impl Lives {
     }
 
     /// A stop job ends the present run, or systemd's wait to restart it.
-    pub(super) fn stopping(&mut self, run: Invocation) -> Counted {
+    pub(in crate::engine) fn stopping(&mut self, run: Invocation) -> Counted {
         if self.record.invocation != Some(run) || self.record.stopped {
             return Counted::default();
         }
@@ -124,8 +124,27 @@ impl Lives {
         Counted { changed: true, ..Counted::default() }
     }
 
+    /// The end of the present run turns out to have been asked for, and was no crash. Returns whether
+    /// that is news.
+    pub(in crate::engine) fn recalled(&mut self, run: Invocation) -> bool {
+        let changed = self.stopping(run).changed;
+        if changed && self.record.crashed == Some(run) {
+            self.record.crashed = None;
+            self.record.crashes = self.record.crashes.saturating_sub(1);
+        }
+        changed
+    }
+
+    /// Restarts that were counted elsewhere.
+    pub(in crate::engine) fn more(&mut self, restarts: u32, at: Wall) {
+        self.record.restarts += u64::from(restarts);
+        let room = usize::try_from(restarts).unwrap_or(usize::MAX).min(CountRecord::WINDOW);
+        self.record.window.extend(std::iter::repeat_n(at, room));
+        self.record.seen = self.record.seen.max(at);
+    }
+
     /// An entry of the journal: what happened while nobody listened, or what is known already.
-    pub(super) fn life(&mut self, life: &Life, now: Wall, triggered: bool) -> Counted {
+    pub(in crate::engine) fn life(&mut self, life: &Life, now: Wall, triggered: bool) -> Counted {
         let run = life.invocation;
         let known = self.record.invocation == Some(run) || self.record.recent.contains(&run);
         let mut counted = Counted::default();
@@ -157,7 +176,7 @@ impl Lives {
     }
 
     /// Drops restarts that are older than the window. Returns how many remain.
-    pub(super) fn prune(&mut self, now: Wall, window: Duration) -> u32 {
+    pub(in crate::engine) fn prune(&mut self, now: Wall, window: Duration) -> u32 {
         let oldest = now.before(window);
         while self.record.window.front().is_some_and(|at| *at <= oldest) {
             self.record.window.pop_front();
