@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::Observation;
 use crate::engine::observation::SourceKind;
 
+pub mod containers;
 pub mod heartbeats;
 pub mod host;
 pub mod journal;

@@ -1,0 +1,184 @@
+//! One container engine, watched for as long as the source lives: connecting, what is told when it
+//! is away, and trying again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{self, Instant};
+
+use crate::docker::{Client, DockerError, Engines};
+use crate::engine::Observation;
+use crate::engine::observation::{Part, PartSeen, PartState};
+use crate::sources::{Closed, SourceContext};
+use crate::systemd::redact::redact;
+
+use super::session::{self, End, Session};
+use super::{Pass, Settings};
+
+/// Waits between attempts.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LAST_RETRY: Duration = Duration::from_secs(15);
+
+/// An engine that breaks off sooner, time and again, is asked more and more seldom: each time all
+/// of its containers are looked at.
+const STEADY: Duration = Duration::from_secs(5);
+
+/// Watches one engine.
+pub(super) struct Watcher {
+    client: Arc<Client>,
+    engines: Engines,
+    context: SourceContext,
+    settings: Settings,
+    /// It is missed when it is away.
+    missed: bool,
+    asks: mpsc::UnboundedReceiver<Pass>,
+    /// Those who wait for its next list.
+    passes: Vec<Pass>,
+    /// It has answered before.
+    worked: bool,
+    /// When it was lost.
+    lost: Option<Instant>,
+    failing: Option<Instant>,
+    retry: Duration,
+    told: Option<PartState>,
+}
+
+impl Watcher {
+    pub(super) fn new(
+        client: Arc<Client>,
+        engines: Engines,
+        context: SourceContext,
+        settings: Settings,
+        missed: bool,
+        asks: mpsc::UnboundedReceiver<Pass>,
+        pass: Pass,
+    ) -> Self {
+        Self {
+            client,
+            engines,
+            context,
+            settings,
+            missed,
+            asks,
+            passes: vec![pass],
+            worked: false,
+            lost: None,
+            failing: None,
+            retry: FIRST_RETRY,
+            told: None,
+        }
+    }
+
+    /// Until the driver is gone; once, where one look is wanted.
+    pub(super) async fn run(mut self) -> Result<(), Closed> {
+        loop {
+            match self.session().await {
+                Ok(()) => return Ok(()),
+                Err(End::Closed) => return Err(Closed),
+                Err(End::Behind) => continue,
+                Err(End::Away(error)) => self.away(error).await?,
+            }
+            if self.context.once {
+                return Ok(());
+            }
+            self.wait().await;
+        }
+    }
+
+    async fn session(&mut self) -> Result<(), End> {
+        let once = self.context.once;
+        let (client, engines) = (self.client.clone(), self.engines.clone());
+        let mut opened = session::open(&client, &engines, &self.settings, once).await?;
+        self.works(&opened.version, opened.count());
+        if let Some(lost) = self.lost.take() {
+            opened.was_away(&self.client.endpoint().name, lost.elapsed());
+        }
+        let events = opened.take_events();
+        let passes = std::mem::take(&mut self.passes);
+        let mut session =
+            Session::new(client, &engines, &self.context, &self.settings, &mut opened, passes);
+        let began = Instant::now();
+        let ended = session.run(events, &mut self.asks).await;
+        if began.elapsed() >= STEADY {
+            self.retry = FIRST_RETRY;
+        }
+        self.passes = session.into_passes();
+        // One that hangs may do later what a person asks it for now.
+        let gone = matches!(
+            ended,
+            Err(End::Away(DockerError::Broken { .. } | DockerError::Refused { .. }))
+        );
+        self.lost = gone.then(Instant::now);
+        ended
+    }
+
+    fn works(&mut self, version: &str, containers: usize) {
+        let endpoint = self.client.endpoint();
+        let (engine, at) = (&*endpoint.name, endpoint.address.to_string());
+        if !self.worked {
+            tracing::info!(engine, at, version, containers, "a container engine is watched");
+        } else if matches!(self.told, Some(PartState::Broken(_))) {
+            tracing::info!(engine, at, version, containers, "the container engine is back");
+        }
+        self.worked = true;
+        self.failing = None;
+        self.told = Some(PartState::Works);
+    }
+
+    /// Tells that the engine is away, when it is time to.
+    async fn away(&mut self, error: DockerError) -> Result<(), Closed> {
+        // Whoever waits for its list waits in vain.
+        self.passes.clear();
+        let now = Instant::now();
+        let since = *self.failing.get_or_insert(now);
+        let text = redact(&error.to_string()).into_owned();
+        let missed = self.missed || self.worked;
+        // What may be over soon: the engine is being restarted, or has not come up yet.
+        let passing = matches!(
+            error,
+            DockerError::NoSocket { .. }
+                | DockerError::Refused { .. }
+                | DockerError::Broken { .. }
+                | DockerError::Failed { .. }
+        );
+        let wait = passing && missed && !self.context.once;
+        if wait && now.duration_since(since) < self.settings.patience {
+            tracing::debug!(engine = &*self.client.endpoint().name, text, "away; waiting");
+            return Ok(());
+        }
+        let state = if missed { PartState::Broken(text) } else { PartState::Absent(text) };
+        if self.told.as_ref() == Some(&state) {
+            return Ok(());
+        }
+        let engine = &*self.client.endpoint().name;
+        match (&state, &self.told) {
+            (PartState::Broken(why), None | Some(PartState::Works)) => {
+                tracing::warn!(engine, why, "a container engine cannot be watched");
+            }
+            (PartState::Broken(why) | PartState::Absent(why), _) => {
+                tracing::debug!(engine, why, "a container engine cannot be watched");
+            }
+            (PartState::Works, _) => {}
+        }
+        self.told = Some(state.clone());
+        let part = Part::Engine(self.client.endpoint().name.clone());
+        self.context.send(Observation::Part(PartSeen { part, state })).await
+    }
+
+    /// Until it is worth trying again.
+    async fn wait(&mut self) {
+        let told = matches!(self.told, Some(PartState::Broken(_) | PartState::Absent(_)));
+        let mut wait = self.retry;
+        if let Some(since) = self.failing.filter(|_| !told) {
+            // So that what is not over by then is told in time.
+            let left = (since + self.settings.patience).duration_since(Instant::now());
+            wait = wait.min(left.max(FIRST_RETRY));
+        }
+        self.retry = (self.retry * 2).min(LAST_RETRY);
+        tokio::select! {
+            () = time::sleep(wait) => {}
+            Some(pass) = self.asks.recv() => self.passes.push(pass),
+        }
+    }
+}

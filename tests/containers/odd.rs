@@ -1,0 +1,306 @@
+//! What goes wrong beside the engine itself: clocks that were set back, a container that hangs, and
+//! a look that is to change nothing.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use keepwell::docker::Engines;
+use keepwell::engine::observation::ContainerStatus;
+use keepwell::engine::{Observation, Wall};
+
+use super::clock;
+use super::dockerd::Dockerd;
+use super::watched::{SOON, Watched, lists, settings};
+use keepwell::sources::containers::Settings;
+
+#[test]
+fn a_clock_that_was_set_back_keeps_nothing_from_being_watched() {
+    let Some(docker) = Dockerd::start() else { return };
+    docker.run("web", &[], &["sleep", "1000"]);
+    // What was last heard happened an hour from now.
+    let ahead = Wall(clock::wall_us() + 3_600_000_000);
+    let engines = Engines::new(BTreeMap::from([("docker".into(), ahead)]));
+    let seen = Watched::with(&docker.address(), settings(), engines.clone(), false);
+    seen.container("web", "runs", |c| c.pid > 0);
+    seen.part(0, "works");
+    assert!(engines.heard("docker").is_some_and(|at| at < ahead), "by the engine's present clock");
+}
+
+/// What becomes of a request.
+enum Relay {
+    Pass,
+    /// It is never answered.
+    Hold,
+    /// It is answered, and the answer ends at once.
+    Close,
+}
+
+/// Stands before an engine.
+fn relay(at: &Path, to: PathBuf, decide: impl Fn(&str) -> Relay + Send + 'static) {
+    let listener = UnixListener::bind(at).unwrap();
+    thread::spawn(move || {
+        let mut held = Vec::new();
+        for client in listener.incoming() {
+            let Ok(mut client) = client else { return };
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && client.read(&mut byte).is_ok_and(|n| n == 1) {
+                head.push(byte[0]);
+            }
+            match decide(&String::from_utf8_lossy(&head)) {
+                Relay::Pass => {}
+                Relay::Hold => {
+                    held.push(client);
+                    continue;
+                }
+                Relay::Close => {
+                    let _ = client.write_all(b"HTTP/1.0 200 OK\r\n\r\n");
+                    continue;
+                }
+            }
+            let Ok(mut engine) = UnixStream::connect(&to) else { return };
+            let _ = engine.write_all(&head);
+            let (mut from, mut back) = (engine.try_clone().unwrap(), client.try_clone().unwrap());
+            thread::spawn(move || {
+                let _ = std::io::copy(&mut client, &mut engine);
+                let _ = engine.shutdown(std::net::Shutdown::Both);
+            });
+            thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut back);
+                let _ = back.shutdown(std::net::Shutdown::Both);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_container_that_hangs_does_not_hide_the_others() {
+    let Some(docker) = Dockerd::start() else { return };
+    let stuck = docker.run("stuck", &[], &["sleep", "1000"]);
+    docker.run("web", &[], &["sleep", "1000"]);
+    let socket = docker.nest().path("stuck.sock");
+    let look = format!("/containers/{stuck}/json");
+    let decide = move |head: &str| if head.contains(&look) { Relay::Hold } else { Relay::Pass };
+    relay(&socket, docker.socket(), decide);
+    let seen = Watched::at(&format!("unix://{}", socket.display()));
+    seen.container("web", "runs", |c| c.pid > 0);
+    // Not before the look at the other has been given up.
+    let all = seen.wait("all are listed", |all| lists(all).first().map(|l| l.ids.clone()));
+    assert_eq!(all.len(), 2);
+    docker.run("late", &[], &["sh", "-c", "exit 3"]);
+    seen.container("late", "is down", |c| c.status == ContainerStatus::Exited);
+    let broken = |all: &str| all.contains("Broken");
+    assert!(!seen.all().iter().any(|one| broken(&format!("{one:?}"))), "{}", seen.shown());
+}
+
+#[test]
+fn an_engine_whose_events_break_off_at_once_is_not_asked_all_the_time() {
+    let Some(docker) = Dockerd::start() else { return };
+    let socket = docker.nest().path("short.sock");
+    relay(&socket, docker.socket(), |head| match head.contains("/events") {
+        true if !head.contains("until") => Relay::Close,
+        _ => Relay::Pass,
+    });
+    let patience = std::time::Duration::from_secs(10);
+    let often = Settings { patience, ..settings() };
+    let address = format!("unix://{}", socket.display());
+    let began = clock::monotonic();
+    let seen = Watched::with(&address, often, Engines::default(), false);
+    seen.wait("a few connections", |all| {
+        let works = |one: &&Observation| format!("{one:?}").contains("Works");
+        (all.iter().filter(works).count() >= 4).then_some(())
+    });
+    // Half a second, one, and two.
+    assert!((clock::monotonic() - began).as_millis() > 3000, "{}", seen.shown());
+}
+
+#[test]
+fn a_look_by_hand_restarts_nothing() {
+    let Some(docker) = Dockerd::start() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("keepwell.toml");
+    let state = folder.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let text = format!(
+        "[agent]\nstate_dir = \"{}\"\n\n[containers]\nengines = [\"{}\"]\nfor = \"0s\"\n\n\
+         [[container]]\nname = \"web\"\nrestart = true\n\n[[container]]\nname = \"db\"\n",
+        state.display(),
+        docker.address(),
+    );
+    std::fs::write(&config, text).unwrap();
+    docker.run("web", &[], &["sh", "-c", "exit 3"]);
+    docker.run("db", &["--label", "keepwell.restart=true"], &["sh", "-c", "exit 3"]);
+    for name in ["web", "db"] {
+        clock::wait_until(SOON, "it ends", || docker.status(name) == "exited");
+    }
+    let runs = || ["web", "db"].map(|name| docker.inspect(name)["State"]["StartedAt"].to_string());
+    let check = |more: &[&str]| {
+        let out = Command::new(env!("CARGO_BIN_EXE_keepwell"))
+            .args(["check", "--socket", "/nowhere/keepwell.sock", "--config"])
+            .arg(&config)
+            .args(more)
+            .env_remove("DOCKER_HOST")
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr)
+    };
+    let before = runs();
+    for more in [&[][..], &["--alert"]] {
+        let said = check(more);
+        assert!(said.contains("container:web"), "{said}");
+        assert_eq!(runs(), before, "{more:?}\n{said}");
+    }
+    // Who asks for it gets it, before the look is over.
+    let said = check(&["--restart"]);
+    let after = runs();
+    assert!(after[0] != before[0] && after[1] != before[1], "{said}");
+}
+
+#[test]
+fn looks_by_hand_do_not_pile_up_calls_for_a_daemon_that_never_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("keepwell.toml");
+    let state = folder.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let text =
+        format!("[agent]\nstate_dir = \"{}\"\n\n[containers]\nenabled = false\n", state.display());
+    std::fs::write(&config, text).unwrap();
+    let check = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keepwell"));
+        command.args(["check", "--alert", "--socket", "/nowhere/keepwell.sock", "--config"]);
+        command.arg(&config).env_remove("DOCKER_HOST").output().unwrap()
+    };
+    check();
+    let database = std::fs::read_dir(&state).unwrap().flatten().map(|entry| entry.path());
+    let database = database.into_iter().find(|p| p.extension().is_some_and(|e| e == "db")).unwrap();
+    let call = keepwell::engine::hook::HookCall {
+        id: "h1".into(),
+        number: 1,
+        hook: "registry".into(),
+        transition: keepwell::engine::hook::Transition::Started,
+        at: Wall(1),
+        host: "web1".into(),
+        container: Default::default(),
+    };
+    let mut db = rusqlite::Connection::open(&database).unwrap();
+    let tx = db.transaction().unwrap();
+    for number in 1..=10_100 {
+        let call = keepwell::engine::hook::HookCall { number, ..call.clone() };
+        let call = serde_json::to_string(&call).unwrap();
+        let insert = "INSERT INTO calls (number, hook, attempts, next_at, call) \
+                      VALUES (?1, 'registry', 0, 0, ?2)";
+        tx.execute(insert, rusqlite::params![number as i64, call]).unwrap();
+    }
+    tx.commit().unwrap();
+    drop(db);
+    check();
+    let db = rusqlite::Connection::open(&database).unwrap();
+    let left: (i64, i64) = db
+        .query_row("SELECT count(*), min(number) FROM calls", [], |r| Ok((r.get(0)?, r.get(1)?)))
+        .unwrap();
+    assert_eq!(left, (10_000, 101));
+}
+
+/// keepwell, which ends with the test.
+struct Daemon(std::process::Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Takes what hooks tell; each as `event name`.
+fn receiver() -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let kept = told.clone();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let Ok(client) = client else { return };
+            let mut line = String::new();
+            let mut reader = BufReader::new(client);
+            let _ = reader.read_line(&mut line);
+            let path = line.split_whitespace().nth(1).unwrap_or_default();
+            kept.lock().unwrap().push(path.trim_start_matches('/').replace('/', " "));
+            let mut head = String::new();
+            while reader.read_line(&mut head).is_ok_and(|n| n > 2) {
+                head.clear();
+            }
+            let mut client = reader.into_inner();
+            let _ = client.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
+        }
+    });
+    (port, told)
+}
+
+#[test]
+fn a_reload_while_the_engine_is_away_forgets_nothing_and_tells_nothing_twice() {
+    let Some(mut docker) = Dockerd::start_with(&["--live-restore"]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("keepwell.toml");
+    let state = folder.path().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let (port, told) = receiver();
+    let text = format!(
+        "[agent]\nstate_dir = \"{}\"\n\n[http]\nlisten = \"127.0.0.1:0\"\n\n[containers]\n\
+         engines = [\"{}\"]\n\n[[hook]]\nname = \"all\"\ntype = \"http\"\nmethod = \"GET\"\n\
+         url = \"http://127.0.0.1:{port}/{{{{ event }}}}/{{{{ container.name }}}}\"\n",
+        state.display(),
+        docker.address(),
+    );
+    std::fs::write(&config, text).unwrap();
+    let log = folder.path().join("log");
+    let out = std::fs::File::create(&log).unwrap();
+    let keepwell = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_keepwell"), "run", "--socket"])
+        .arg(folder.path().join("keepwell.sock"))
+        .arg("--config")
+        .arg(&config)
+        .env_remove("DOCKER_HOST")
+        .stderr(out.try_clone().unwrap())
+        .stdout(out)
+        .spawn()
+        .unwrap();
+    let keepwell = Daemon(keepwell);
+    let log = || std::fs::read_to_string(&log).unwrap();
+    let wait = |what: &str, mut until: Box<dyn FnMut() -> bool + '_>| {
+        let waited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            clock::wait_until(SOON, what, &mut until);
+        }));
+        assert!(waited.is_ok(), "{what}\n{:?}\n{}", told.lock().unwrap(), log());
+    };
+    let of = |name: &str| -> Vec<String> {
+        let told = told.lock().unwrap();
+        told.iter().filter(|one| one.ends_with(&format!(" {name}"))).cloned().collect()
+    };
+    wait("keepwell runs", Box::new(|| log().contains("watches this host")));
+    for name in ["web", "gone"] {
+        docker.run(name, &[], &["sleep", "1000"]);
+        wait("its start is told", Box::new(|| of(name).len() == 2));
+    }
+    docker.kill_daemon();
+    let pid = rustix::process::Pid::from_raw(keepwell.0.id().try_into().unwrap()).unwrap();
+    for number in 1..=2 {
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+        let said = || log().matches("the configuration has been reloaded").count();
+        wait("it has been reloaded", Box::new(|| said() == number));
+    }
+    docker.start_daemon();
+    docker.must(&["rm", "--force", "gone"]);
+    docker.run("late", &[], &["sleep", "1000"]);
+    wait("what is new is told", Box::new(|| of("late").len() == 2));
+    wait("what is gone is told", Box::new(|| of("gone").len() == 4));
+    assert_eq!(of("web"), ["created web", "started web"], "{}", log());
+    let gone = of("gone");
+    assert_eq!(gone[..2], ["created gone", "started gone"]);
+    assert_eq!(gone[3], "removed gone", "{gone:?}");
+}
