@@ -12,12 +12,14 @@
 #[path = "support/clock.rs"]
 #[allow(dead_code, reason = "not all of it is used here")]
 mod clock;
+#[path = "support/lives.rs"]
+mod lives;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,6 +32,7 @@ use keepwell::engine::observation::{
     ActiveState, Details, Invocation, Round, ServiceSeen, SourceKind, UnitSeen,
 };
 use keepwell::engine::rules::{Backoff, CrashLoop};
+use lives::{Dice, FOLDER, Life, header};
 use serde_json::Value;
 
 const KILLS: usize = 200;
@@ -42,19 +45,7 @@ const LIFE: u64 = 100;
 const UNITS: u64 = 150;
 /// What a life says when it has seen everything once.
 const UP: &str = "up";
-const FOLDER: &str = "KEEPWELL_TEST_LIFE";
 const CHANNELS: [&str; 4] = ["ops", "night", "day", "boss"];
-
-/// The same numbers for the same seed: whom it hits, not when.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % sides
-    }
-}
 
 // ---- what the child does -------------------------------------------------------------------------
 
@@ -260,32 +251,7 @@ fn serve(mut stream: TcpStream, mut fate: u64, failures: &Failures) -> Option<Ta
     })
 }
 
-fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
-    head.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(": "))
-}
-
 // ---- what must hold ------------------------------------------------------------------------------
-
-/// A life; it ends with the value at the latest.
-struct Life(Child);
-
-impl Drop for Life {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn begin(folder: &Path) -> Life {
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "life", "--nocapture", "--test-threads=1"])
-        .env(FOLDER, folder)
-        // Reading the host's certificates would be most of what a short life does.
-        .envs([("SSL_CERT_FILE", "/nonexistent/file"), ("SSL_CERT_DIR", "/nonexistent/folder")])
-        .stdout(Stdio::piped())
-        .spawn();
-    Life(child.unwrap())
-}
 
 /// All alerts that keepwell remembers.
 fn alerts(folder: &Path) -> Vec<Value> {
@@ -330,7 +296,7 @@ fn nothing_is_lost_when_keepwell_is_killed_again_and_again() {
     // A busy machine takes more of them until enough has happened.
     while kills < KILLS || kills < 2 * KILLS && alerts(folder).len() < ALERTS {
         kills += 1;
-        let mut life = begin(folder);
+        let mut life = Life::begin(folder, Stdio::piped());
         if dice.roll(4) > 0 {
             let lines = BufReader::new(life.0.stdout.take().unwrap()).lines();
             assert!(lines.map_while(Result::ok).any(|l| l == UP), "it does not come up");
@@ -341,7 +307,7 @@ fn nothing_is_lost_when_keepwell_is_killed_again_and_again() {
         drop(life);
     }
     std::fs::write(folder.join("rest"), "").unwrap();
-    let mut last = begin(folder);
+    let mut last = Life::begin(folder, Stdio::piped());
     let limit = monotonic() + Duration::from_secs(90);
     let end = loop {
         if let Some(end) = last.0.try_wait().unwrap() {

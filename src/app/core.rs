@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock;
 use super::driver::{Control, Driver, Inlets, Outlets, Task};
-use super::lanes::{LaneSetup, Lanes};
+use super::hooks::{HookSetup, Hooks};
+use super::lanes::{LaneSetup, Lanes, host_key};
 use super::plan::Plan;
 use super::supervisor::Supervisor;
-use crate::engine::observation::{Excerpt, PackagesSeen, SourceKind};
+use crate::engine::observation::{ContainerLog, Excerpt, PackagesSeen, SourceKind};
 use crate::engine::{Engine, Event, Mode, Observation, Outcome, RestartResult, Snapshot};
+use crate::notify::Context;
 use crate::store::{CloseError, Limits, Store};
 
 /// How long each part may take to end.
@@ -57,6 +59,19 @@ impl Core {
         };
         let (lanes, _) =
             Lanes::start(&plan.channels, &plan.config.rules, opened.outbox, setup, &mut supervisor);
+        let setup = HookSetup {
+            context: Context {
+                host_key: host_key(),
+                store: Some(store.handle()),
+                events: events.clone(),
+                now: clock::now,
+                flush: LIMIT,
+            },
+            max_size: plan.config.store.max_size,
+            stop: stop_lanes.clone(),
+            left: Rc::default(),
+        };
+        let (hooks, _) = Hooks::start(&plan.hooks, opened.calls, &setup, &mut supervisor);
         let inlets = Inlets {
             observations: observed,
             events: events_in,
@@ -64,7 +79,7 @@ impl Core {
             control: control_in,
             stored: opened.events,
         };
-        let outlets = Outlets { lanes, tasks, resync: Arc::new(Notify::new()) };
+        let outlets = Outlets { lanes, hooks, tasks, resync: Arc::new(Notify::new()) };
         let handle = Some(store.handle());
         let (driver, snapshots) =
             Driver::new(engine, first, rules, inlets, outlets, handle, clock::now);
@@ -86,7 +101,7 @@ impl Core {
         let _ = self.control.send(Control::Stop);
         self.supervisor.wait_for(&["driver"], LIMIT).await;
         self.stop_lanes.cancel();
-        self.supervisor.wait_for(&["channel "], 2 * LIMIT).await;
+        self.supervisor.wait_for(&["channel ", "hook "], 2 * LIMIT).await;
         self.store.close(LIMIT).await
     }
 }
@@ -103,6 +118,14 @@ async fn answer(
                 let result = RestartResult::Failed("there is nothing to restart it with".into());
                 let _ = events.send(Event::Outcome(Outcome::Restart { unit, result }));
                 continue;
+            }
+            Task::RestartContainer { name, .. } => {
+                let result = RestartResult::Failed("there is nothing to restart it with".into());
+                let _ = events.send(Event::Outcome(Outcome::ContainerRestart { name, result }));
+                continue;
+            }
+            Task::FetchContainerLog { name, .. } => {
+                Observation::ContainerLog(ContainerLog { name, lines: Vec::new() })
             }
             Task::FetchLog { unit, invocation } => {
                 Observation::Excerpt(Excerpt { unit, invocation, lines: Vec::new() })

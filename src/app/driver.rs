@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::hooks::Hooks;
 use super::lag::Lag;
 use super::lanes::Lanes;
 use crate::engine::event::part_state;
 use crate::engine::observation::{Invocation, Part, PartState, SourceKind};
 use crate::engine::{
-    Boot, Change, Effect, Engine, Event, Notification, Now, Observation, Rules, Snapshot, Step,
+    Boot, Change, Effect, Engine, Event, HookCall, Notification, Now, Observation, Rules, Snapshot,
+    Step, Wall,
 };
 use crate::store::{Commit, OutboxRow, StoreEvent, StoreHandle};
 use crate::surfaces::http::CommandRequest;
@@ -37,6 +39,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 pub(super) struct Outlets {
     /// The lanes of the channels.
     pub(super) lanes: Lanes,
+    /// The lanes of the hooks.
+    pub(super) hooks: Hooks,
     /// Restarts and journal excerpts.
     pub(super) tasks: mpsc::UnboundedSender<Task>,
     /// Told when all is to be looked at again.
@@ -50,6 +54,16 @@ pub(super) enum Task {
     Restart { unit: Arc<str>, invocation: Option<Invocation>, allow_inactive: bool },
     /// Read the last journal lines of a run.
     FetchLog { unit: Arc<str>, invocation: Option<Invocation> },
+    /// Restart a container.
+    RestartContainer {
+        name: Arc<str>,
+        engine: Arc<str>,
+        id: Arc<str>,
+        run: Option<Invocation>,
+        running: bool,
+    },
+    /// Read the last lines of a container's log.
+    FetchContainerLog { name: Arc<str>, engine: Arc<str>, id: Arc<str>, since: Option<Wall> },
     /// See whether a package manager is at work.
     LookAtPackages,
 }
@@ -63,6 +77,8 @@ pub(super) struct Remembered {
     pub(super) lives: Option<String>,
     /// Up to where it has been searched for errors.
     pub(super) errors: Option<String>,
+    /// Since when the events of each container engine are to be asked for again.
+    pub(super) containers: std::collections::BTreeMap<Arc<str>, Wall>,
 }
 
 /// What the supervisor tells the driver.
@@ -72,6 +88,7 @@ pub(super) enum Control {
         rules: Box<Rules>,
         expected: BTreeSet<SourceKind>,
         lanes: Lanes,
+        hooks: Hooks,
         done: oneshot::Sender<Remembered>,
     },
     /// Answer: the loop turns.
@@ -110,6 +127,8 @@ pub(super) struct Driver {
     waiting: VecDeque<Waiting>,
     /// Messages for lanes that have ended: a reload brings new ones.
     stranded: Vec<Arc<Notification>>,
+    /// Calls for hooks whose lanes have ended, in their order.
+    stranded_calls: Vec<Arc<HookCall>>,
     /// The store took too long and that has been reported.
     slow: bool,
     deadline: Option<Boot>,
@@ -146,6 +165,7 @@ impl Driver {
             seq: 0,
             waiting: VecDeque::new(),
             stranded: Vec::new(),
+            stranded_calls: Vec::new(),
             slow: false,
             deadline: None,
             dirty: false,
@@ -255,22 +275,27 @@ impl Driver {
         }
         let mut held = Vec::new();
         let mut outbox = Vec::new();
+        let mut calls = Vec::new();
         for effect in step.effects {
             match effect {
                 Effect::Notify(notification) => {
                     outbox.push(OutboxRow::new(Arc::new(notification.clone())));
                     held.push(Effect::Notify(notification));
                 }
-                Effect::Restart { .. } => held.push(effect),
+                Effect::Call(call) => {
+                    calls.push(Arc::new(call.clone()));
+                    held.push(Effect::Call(call));
+                }
+                Effect::Restart { .. } | Effect::RestartContainer { .. } => held.push(effect),
                 free => self.release(free),
             }
         }
-        if step.changes.is_empty() && outbox.is_empty() {
+        if step.changes.is_empty() && outbox.is_empty() && calls.is_empty() {
             held.into_iter().for_each(|e| self.release(e));
             return;
         }
         self.seq += 1;
-        let commit = Commit { seq: self.seq, changes: step.changes, outbox };
+        let commit = Commit { seq: self.seq, changes: step.changes, outbox, calls };
         let accepted = self.store.as_ref().is_some_and(|s| s.commit(commit).is_ok());
         if !accepted {
             // No store at all, or one whose thread is gone, which its own end reports.
@@ -287,6 +312,13 @@ impl Driver {
             Effect::Restart { unit, invocation, allow_inactive, .. } => {
                 self.task(Task::Restart { unit, invocation, allow_inactive });
             }
+            Effect::RestartContainer { name, engine, id, run, running, .. } => {
+                self.task(Task::RestartContainer { name, engine, id, run, running });
+            }
+            Effect::FetchContainerLog { name, engine, id, since } => {
+                self.task(Task::FetchContainerLog { name, engine, id, since });
+            }
+            Effect::Call(call) => self.call(Arc::new(call)),
             Effect::FetchLog { unit, invocation } => self.task(Task::FetchLog { unit, invocation }),
             Effect::LookAtPackages => self.task(Task::LookAtPackages),
             Effect::Resync => self.outlets.resync.notify_waiters(),
@@ -301,6 +333,10 @@ impl Driver {
 
     fn deliver(&mut self, notification: Arc<Notification>) {
         self.stranded.extend(self.outlets.lanes.deliver(notification).err());
+    }
+
+    fn call(&mut self, call: Arc<HookCall>) {
+        self.stranded_calls.extend(self.outlets.hooks.call(call).err());
     }
 
     fn stored(&mut self, event: StoreEvent) {
@@ -357,11 +393,15 @@ impl Driver {
                 let _ = answer.send(());
                 false
             }
-            Control::Reload { rules, expected, lanes, done } => {
+            Control::Reload { rules, expected, lanes, hooks, done } => {
                 self.rules = (*rules).clone();
                 self.outlets.lanes = lanes;
+                self.outlets.hooks = hooks;
                 for notification in std::mem::take(&mut self.stranded) {
                     self.deliver(notification);
+                }
+                for call in std::mem::take(&mut self.stranded_calls) {
+                    self.call(call);
                 }
                 let step = self.engine.reload(*rules, expected, (self.now)());
                 self.take(step);
@@ -369,6 +409,7 @@ impl Driver {
                     units: self.engine.remembered(),
                     lives: self.lives.clone(),
                     errors: self.errors.clone(),
+                    containers: self.engine.containers_since(),
                 });
                 false
             }

@@ -8,6 +8,7 @@ use super::sink::{Place, Sink};
 use super::tree::{self, Entry, Node, Table, Value};
 
 mod channels;
+mod hooks;
 mod telemetry;
 
 /// A variable that sets a key, and how its text becomes the key's value.
@@ -41,6 +42,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
         .map(|v| v.name)
         .chain([LISTEN, TOKEN, ROOT, CONFIG])
         .chain(channels::NAMES)
+        .chain(hooks::NAMES)
         .chain(telemetry::names())
 }
 
@@ -102,6 +104,7 @@ pub(super) fn merge_into(document: &mut Table, sink: &mut Sink) {
         }
     }
     channels::merge_into(document, sink);
+    hooks::merge_into(document, sink);
     telemetry::merge_into(document, sink);
 }
 

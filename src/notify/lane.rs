@@ -9,18 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::voice::{Sent, Voice, limited, nap};
 use super::{Channel, DELAYED, Outgoing, Retry, SendError, retry};
 use crate::engine::alert::Notification;
-use crate::engine::event::{Delivery, Event, Outcome, part_state};
+use crate::engine::event::{Delivery, Event, Outcome};
 use crate::engine::observation::{Part, PartState};
-use crate::engine::time::{Boot, Human, Now, Wall};
+use crate::engine::time::{Boot, Now, Wall};
 use crate::store::{OutboxRow, StoreHandle};
 
-/// No try may take longer, whatever the channel's own limit is.
-pub(super) const TRY_LIMIT: Duration = Duration::from_secs(60);
 /// After so many failures in a row over so long the channel counts as broken: a receiver that is
 /// restarted fails as often within seconds.
 const BROKEN_AFTER: (u32, Duration) = (3, Duration::from_secs(60));
@@ -60,7 +59,6 @@ pub struct Context {
     pub flush: Duration,
 }
 
-type Sent = Result<String, SendError>;
 type Flight = Pin<Box<dyn Future<Output = Sent> + Send>>;
 type Reply = oneshot::Sender<Result<String, String>>;
 
@@ -84,7 +82,7 @@ pub struct Lane {
     /// Failures in a row, and since when.
     streak: u32,
     failing_since: Option<Boot>,
-    said: Option<PartState>,
+    voice: Voice,
 }
 
 impl Lane {
@@ -95,6 +93,7 @@ impl Lane {
             let due = now.boot.after(row.next_at.since(now.wall).min(RESUMED));
             Waiting { row, due }
         });
+        let voice = Voice::new(Part::Channel(Arc::clone(channel.name())), context.events.clone());
         Self {
             channel,
             waiting: waiting.collect(),
@@ -104,7 +103,7 @@ impl Lane {
             silence: Boot(0),
             streak: 0,
             failing_since: None,
-            said: None,
+            voice,
         }
     }
 
@@ -192,7 +191,7 @@ impl Lane {
             now,
         };
         let channel = Arc::clone(&self.channel);
-        Box::pin(async move { try_once(&*channel, &message).await })
+        Box::pin(async move { limited(channel.send(&message)).await })
     }
 
     fn landed(&mut self, result: Sent) {
@@ -212,7 +211,7 @@ impl Lane {
         match error.retry {
             Retry::Never => {
                 self.done(Delivery::Refused(error.text.clone()));
-                self.say(PartState::Broken(error.text));
+                self.voice.say(PartState::Broken(error.text));
             }
             Retry::Stop => {
                 self.stopped = true;
@@ -223,8 +222,7 @@ impl Lane {
                     "the channel rests until the configuration is loaded again; its message waits"
                 );
                 // That it is over for good is news, also after it was said to be broken.
-                self.said = None;
-                self.say(PartState::Broken(error.text));
+                self.voice.say_anew(PartState::Broken(error.text));
             }
             Retry::Later(asked) => {
                 self.put_off(asked, now);
@@ -232,7 +230,7 @@ impl Lane {
                 let (times, long) = BROKEN_AFTER;
                 let failing = now.boot.since(since);
                 if (self.streak >= times && failing >= long) || failing >= BROKEN_AT_LAST {
-                    self.say(PartState::Broken(error.text));
+                    self.voice.say(PartState::Broken(error.text));
                 }
             }
         }
@@ -275,7 +273,7 @@ impl Lane {
         }
         self.streak = 0;
         self.failing_since = None;
-        self.say(PartState::Works);
+        self.voice.say(PartState::Works);
     }
 
     fn test_landed(&mut self, result: Sent) {
@@ -350,43 +348,16 @@ impl Lane {
     }
 
     fn tried(&self, id: &Arc<str>, result: Delivery) {
-        self.event(Event::Outcome(Outcome::Delivery {
+        self.voice.report(Outcome::Delivery {
             channel: Arc::clone(self.channel.name()),
             id: Arc::clone(id),
             result,
-        }));
-    }
-
-    fn say(&mut self, state: PartState) {
-        // The words of an error may differ from try to try; that it is broken is news once.
-        let same = match (&self.said, &state) {
-            (Some(PartState::Broken(_)), PartState::Broken(_)) => true,
-            (said, state) => said.as_ref() == Some(state),
-        };
-        if !same {
-            self.event(part_state(Part::Channel(Arc::clone(self.channel.name())), state.clone()));
-            self.said = Some(state);
-        }
-    }
-
-    fn event(&self, event: Event) {
-        // While the agent stops, the driver may be gone already.
-        let _ = self.context.events.send(event);
+        });
     }
 
     fn now(&self) -> Now {
         (self.context.now)()
     }
-}
-
-/// Tries once, within the limit that holds for every channel.
-async fn try_once(channel: &dyn Channel, message: &Outgoing) -> Sent {
-    timeout(TRY_LIMIT, channel.send(message)).await.unwrap_or_else(|_| {
-        Err(SendError {
-            retry: Retry::Later(None),
-            text: format!("no answer within {}", Human(TRY_LIMIT)),
-        })
-    })
 }
 
 /// Sends a message without a lane: once, and nothing is kept. What the service answered, or what
@@ -402,7 +373,7 @@ pub async fn send_once(
 ) -> Result<String, String> {
     let key = format!("{host_key}-{}", notification.id);
     let message = Outgoing { notification, key, delayed: None, now };
-    try_once(channel, &message).await.map_err(|error| error.text)
+    limited(channel.send(&message)).await.map_err(|error| error.text)
 }
 
 /// Since when the oldest of its news waits.
@@ -419,13 +390,6 @@ fn key_of(context: &Context, notification: &Notification) -> String {
 async fn landing(flight: &mut Option<Flight>) -> Sent {
     match flight {
         Some(flight) => flight.await,
-        None => pending().await,
-    }
-}
-
-async fn nap(rest: Option<Duration>) {
-    match rest {
-        Some(rest) => sleep(rest).await,
         None => pending().await,
     }
 }

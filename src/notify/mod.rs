@@ -9,6 +9,7 @@ mod collector;
 mod discord;
 mod email;
 mod fields;
+pub mod hooks;
 mod lane;
 mod registry;
 mod retry;
@@ -21,6 +22,7 @@ mod telegram;
 mod template;
 #[cfg(test)]
 mod tests;
+mod voice;
 mod webhook;
 
 use std::sync::Arc;

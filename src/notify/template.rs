@@ -43,8 +43,9 @@ pub(super) type Check<'a> = &'a dyn Fn(&str) -> Result<(), String>;
 #[derive(Clone, Default)]
 pub(super) struct Templates(Option<Arc<Set>>);
 
+/// Templates as they are understood, and by what they are tried.
 #[derive(Clone)]
-struct Set {
+pub(super) struct Set {
     environment: Environment<'static>,
     names: BTreeSet<String>,
     /// Those that have failed, which is logged once each.
@@ -115,7 +116,7 @@ impl Templates {
         shown: bool,
     ) -> Result<(), Fault> {
         let set = self.0.get_or_insert_with(|| Arc::new(Set::new()));
-        Arc::make_mut(set).add(name, source, check, shown)
+        Arc::make_mut(set).add(name, source, check, shown, &samples)
     }
 
     /// Whether there is one of this name.
@@ -161,8 +162,18 @@ impl Templates {
     }
 }
 
+/// What a template of a channel is tried with.
+fn samples() -> Vec<(&'static str, Context)> {
+    let context = |notification| {
+        let message = sample::outgoing(notification);
+        let story = story::compose(&message);
+        context(&message, &story)
+    };
+    sample::tried().into_iter().map(|(name, message)| (name, context(message))).collect()
+}
+
 /// The text of a template: itself, or from a file.
-fn source(reader: &mut Reader<'_>, key: &'static str) -> Option<(String, Place)> {
+pub(super) fn source(reader: &mut Reader<'_>, key: &'static str) -> Option<(String, Place)> {
     reader.value(key, |name, node, sink| match &node.value {
         Toml::Text(text) => Some((text.clone(), node.at)),
         Toml::Table(table) => {
@@ -208,15 +219,15 @@ fn from_file(path: &Path, name: &str, at: Place, sink: &mut Sink) -> Option<(Str
 }
 
 /// Why a template cannot be used, and what to do.
-struct Fault {
-    text: String,
-    hint: String,
+pub(super) struct Fault {
+    pub(super) text: String,
+    pub(super) hint: String,
     /// The hint shows what came out.
     shows: bool,
 }
 
 impl Set {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
@@ -232,13 +243,28 @@ impl Set {
         Self { environment, names: BTreeSet::new(), failed: Arc::default() }
     }
 
+    /// What each `{{ … }}` makes is encoded for a part of a URL.
+    pub(super) fn for_urls() -> Self {
+        let mut set = Self::new();
+        set.environment.set_formatter(|out, _, value| {
+            let text = if value.is_none() { String::new() } else { value.to_string() };
+            if [".", ".."].contains(&text.as_str()) {
+                let why = format!("\"{text}\" cannot stand in a URL");
+                return Err(Error::new(ErrorKind::InvalidOperation, why));
+            }
+            out.write_str(&filters::percent(&text)).map_err(Error::from)
+        });
+        set
+    }
+
     /// Adds one after it has been tried with every sample.
-    fn add(
+    pub(super) fn add(
         &mut self,
         name: &str,
         source: String,
         check: Check<'_>,
         shown: bool,
+        samples: &dyn Fn() -> Vec<(&'static str, Context)>,
     ) -> Result<(), Fault> {
         let lines = if shown { source.clone() } else { String::new() };
         self.environment.add_template_owned(name.to_owned(), source).map_err(|error| Fault {
@@ -247,7 +273,7 @@ impl Set {
                 .into(),
             shows: false,
         })?;
-        let tried = self.try_out(name, &lines, check);
+        let tried = self.try_out(name, &lines, check, &samples());
         if tried.is_err() {
             self.environment.remove_template(name);
         } else {
@@ -256,20 +282,18 @@ impl Set {
         tried
     }
 
-    fn try_out(&self, name: &str, source: &str, check: Check<'_>) -> Result<(), Fault> {
-        let samples: Vec<_> = sample::tried()
-            .into_iter()
-            .map(|(sample, notification)| {
-                let message = sample::outgoing(notification);
-                let story = story::compose(&message);
-                (sample, context(&message, &story))
-            })
-            .collect();
+    fn try_out(
+        &self,
+        name: &str,
+        source: &str,
+        check: Check<'_>,
+        samples: &[(&'static str, Context)],
+    ) -> Result<(), Fault> {
         // Also in a branch that no sample takes.
         if let Some(fault) = self.unknown(name, &samples[0].1) {
             return Err(fault);
         }
-        for (sample, context) in &samples {
+        for (sample, context) in samples {
             let with = format!("tried with the sample `{sample}`");
             let text = self.render(name, context.clone()).map_err(|error| Fault {
                 text: format!("{}{} ({with})", words(&error), line_of(source, &error)),
@@ -316,7 +340,7 @@ impl Set {
         })
     }
 
-    fn render(&self, name: &str, context: Context) -> Result<String, Error> {
+    pub(super) fn render(&self, name: &str, context: Context) -> Result<String, Error> {
         let mut out = Bounded(Vec::new());
         let template = self.environment.get_template(name)?;
         template.render_captured_to(Value::from(context), &mut out).map(drop)?;
@@ -347,7 +371,7 @@ fn known(context: &Context) -> String {
     format!("there are: {}{inner}", names.join(", "))
 }
 
-type Context = BTreeMap<String, Value>;
+pub(super) type Context = BTreeMap<String, Value>;
 
 /// Everything by name, and once more beneath `message`, for those who like to say whose it is.
 fn context(message: &Outgoing, story: &Story) -> Context {
@@ -366,7 +390,7 @@ fn context(message: &Outgoing, story: &Story) -> Context {
 
 /// The user's labels. One that is not set is empty: a template may go to many hosts.
 #[derive(Debug)]
-struct Labels(BTreeMap<String, String>);
+pub(super) struct Labels(pub(super) BTreeMap<String, String>);
 
 impl Object for Labels {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
@@ -396,7 +420,7 @@ impl Write for Bounded {
 }
 
 /// What went wrong, where in the template, in words.
-fn words(error: &Error) -> String {
+pub(super) fn words(error: &Error) -> String {
     let line = error.line().map(|n| format!("line {n}: ")).unwrap_or_default();
     let text = match error.kind() {
         ErrorKind::OutOfFuel => "it takes too many steps".into(),

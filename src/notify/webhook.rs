@@ -381,15 +381,7 @@ fn templates(reader: &mut Reader<'_>) -> (Templates, HeaderValue) {
     // First, as it says how to judge the body.
     if let Some(section) = reader.table("template") {
         let mut inner = section.read(reader.sink());
-        if let Some((text, at)) = inner.text_at("content_type") {
-            match HeaderValue::from_str(&text) {
-                Ok(value) => content_type = value,
-                Err(_) => {
-                    let message = "`template.content_type` has characters that no header can hold";
-                    inner.sink().error(at, message);
-                }
-            }
-        }
+        content_type = read_content_type(&mut inner);
         inner.require("body", "\"{{ text }}\"");
     }
     let json = is_json(&content_type);
@@ -404,18 +396,29 @@ fn templates(reader: &mut Reader<'_>) -> (Templates, HeaderValue) {
     (templates, content_type)
 }
 
-fn is_json(content_type: &HeaderValue) -> bool {
+/// Reads `content_type` of a `template`: what the body is.
+pub(super) fn read_content_type(template: &mut Reader<'_>) -> HeaderValue {
+    let json = HeaderValue::from_static(JSON);
+    let Some((text, at)) = template.text_at("content_type") else { return json };
+    HeaderValue::from_str(&text).unwrap_or_else(|_| {
+        let message = "`template.content_type` has characters that no header can hold";
+        template.sink().error(at, message);
+        json
+    })
+}
+
+pub(super) fn is_json(content_type: &HeaderValue) -> bool {
     let text = content_type.to_str().unwrap_or_default();
     text.split(';').next().is_some_and(|kind| kind.trim().to_ascii_lowercase().ends_with("json"))
 }
 
-fn valid(text: &str) -> Result<(), String> {
+pub(super) fn valid(text: &str) -> Result<(), String> {
     let error = match serde_json::from_str::<serde::de::IgnoredAny>(text) {
         Ok(_) => return Ok(()),
         Err(error) => error,
     };
     Err(format!(
-        "what it makes is not JSON: {error}; write values as {{{{ title | json }}}}, without quotes \
+        "what it makes is not JSON: {error}; write values as {{{{ … | json }}}}, without quotes \
          around them, or set another content_type"
     ))
 }

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::database::{Database, Fault};
 use super::picture::Picture;
 use super::state_file::StateFile;
-use super::{Commit, Job, Limits, Newer, OutboxRow, StoreEvent};
+use super::{CallRow, Commit, Job, Limits, Newer, OutboxRow, StoreEvent};
 use crate::engine::observation::{Part, PartSeen, PartState};
 use crate::engine::saved::{Change, Saved};
 use crate::engine::time::{Boot, Now};
@@ -39,6 +39,7 @@ pub(super) enum Stage {
 pub(super) struct Found {
     pub(super) saved: Saved,
     pub(super) outbox: Vec<OutboxRow>,
+    pub(super) calls: Vec<CallRow>,
     pub(super) faults: Vec<PartSeen>,
     pub(super) newer: Newer,
 }
@@ -162,7 +163,8 @@ impl Keeper {
         }
         let mut saved = loaded.saved;
         saved.restarts = keeper.file.records();
-        (keeper, Found { saved, outbox: loaded.outbox, faults, newer })
+        let (outbox, calls) = (loaded.outbox, loaded.calls);
+        (keeper, Found { saved, outbox, calls, faults, newer })
     }
 
     fn serve(&mut self, jobs: &std_mpsc::Receiver<Job>) {
@@ -237,6 +239,11 @@ impl Keeper {
                 self.picture.attempt(key, attempts, next_at);
             }
             Job::DropChannel(channel) => self.picture.drop_channel(channel),
+            Job::CallDone(number) => self.picture.call_done(number),
+            Job::FailedCall { number, attempts, next_at } => {
+                self.picture.failed_call(number, attempts, next_at);
+            }
+            Job::DropHook(hook) => self.picture.drop_hook(hook),
             Job::Close(done) => *closing = Some(done),
         }
     }
@@ -248,10 +255,13 @@ impl Keeper {
             match change {
                 Change::Alert(alert) => self.picture.alert(alert),
                 Change::Count(count) => {
-                    self.picture.counts.insert(Arc::clone(&count.unit), count);
+                    self.picture.counts.insert(Arc::clone(&count.unit), Some(count));
                 }
+                Change::CountGone(unit) => drop(self.picture.counts.insert(unit, None)),
                 Change::Restart(unit, record) => self.file.set(unit, record, self.seq),
                 Change::RestartGone(unit) => self.file.remove(&unit, self.seq),
+                Change::Container(record) => self.picture.container(record),
+                Change::ContainerGone(id) => self.picture.container_gone(id),
                 Change::Silences(silences) => self.picture.silences = Some(silences),
                 Change::Holds(holds) => self.picture.holds = Some(holds),
                 Change::Cursor(cursor) => self.picture.cursor = Some(cursor),
@@ -261,6 +271,9 @@ impl Keeper {
         }
         for row in commit.outbox {
             self.picture.put(row);
+        }
+        for call in commit.calls {
+            self.picture.call(CallRow::new(call));
         }
     }
 

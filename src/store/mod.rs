@@ -5,8 +5,8 @@
 //! restarts (`engine`), and when an effect may be released (`app::driver`).
 //!
 //! # What is where
-//! `keepwell.db` is the truth for alerts, counts, holds, silences, the journal cursor, the agent's
-//! own record and the outbox. `state.json` is the truth for the restart state of units. Each write of
+//! `keepwell.db` is the truth for alerts, counts, lives of containers, holds, silences, the journal
+//! cursor, the agent's own record, the outbox and the calls of hooks. `state.json` is the truth for the restart state of units. Each write of
 //! either carries a sequence number that rises for ever, over restarts too.
 //!
 //! # The order of one commit, and what a crash leaves behind
@@ -46,6 +46,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::alert::Notification;
+use crate::engine::hook::HookCall;
 use crate::engine::observation::{Part, PartSeen, PartState};
 use crate::engine::saved::{Change, Saved};
 use crate::engine::time::{Human, Now, Wall};
@@ -126,6 +127,24 @@ pub struct RowKey {
     pub id: Arc<str>,
 }
 
+/// One call that waits for its hook. Of one container a higher number goes out later.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallRow {
+    /// What to tell.
+    pub call: Arc<HookCall>,
+    /// Tries that failed.
+    pub attempts: u32,
+    /// Not before this.
+    pub next_at: Wall,
+}
+
+impl CallRow {
+    /// The row of a call that is due at once.
+    pub fn new(call: Arc<HookCall>) -> Self {
+        Self { attempts: 0, next_at: call.at, call }
+    }
+}
+
 /// What one step of the engine wants to survive.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Commit {
@@ -135,6 +154,8 @@ pub struct Commit {
     pub changes: Vec<Change>,
     /// Messages, in the same transaction.
     pub outbox: Vec<OutboxRow>,
+    /// Calls of hooks, in the same transaction.
+    pub calls: Vec<Arc<HookCall>>,
 }
 
 /// What became of commits.
@@ -168,6 +189,8 @@ pub struct Opened {
     pub saved: Saved,
     /// Messages that still wait, oldest first.
     pub outbox: Vec<OutboxRow>,
+    /// Calls of hooks that still wait, by their number.
+    pub calls: Vec<CallRow>,
     /// What does not work, as text for people. Empty when all is well.
     pub faults: Vec<PartSeen>,
     /// Which file was written last.
@@ -201,6 +224,9 @@ pub(crate) enum Job {
     Delivered(RowKey),
     FailedAttempt { key: RowKey, attempts: u32, next_at: Wall },
     DropChannel(Arc<str>),
+    CallDone(u64),
+    FailedCall { number: u64, attempts: u32, next_at: Wall },
+    DropHook(Arc<str>),
     Close(oneshot::Sender<Result<(), String>>),
 }
 
@@ -233,6 +259,21 @@ impl StoreHandle {
     /// Deletes all rows of a channel that the configuration names no more.
     pub fn drop_channel(&self, channel: Arc<str>) {
         let _ = self.send(Job::DropChannel(channel));
+    }
+
+    /// The call of this number was taken, or given up for good: deletes its row.
+    pub fn call_done(&self, number: u64) {
+        let _ = self.send(Job::CallDone(number));
+    }
+
+    /// A call failed and is to be tried again at a time; ignored when the row is gone.
+    pub fn failed_call(&self, number: u64, attempts: u32, next_at: Wall) {
+        let _ = self.send(Job::FailedCall { number, attempts, next_at });
+    }
+
+    /// Deletes all calls of a hook that the configuration names no more.
+    pub fn drop_hook(&self, hook: Arc<str>) {
+        let _ = self.send(Job::DropHook(hook));
     }
 
     fn send(&self, job: Job) -> Result<(), StoreGone> {
@@ -273,8 +314,8 @@ impl Store {
             Err(error) => format!("cannot start the thread that writes it: {error}"),
             Ok(_) => match opened_rx.recv_timeout(patience) {
                 Ok(found) => {
-                    let keeper::Found { saved, outbox, faults, newer } = found;
-                    let opened = Opened { saved, outbox, faults, newer, events: events_rx };
+                    let keeper::Found { saved, outbox, calls, faults, newer } = found;
+                    let opened = Opened { saved, outbox, calls, faults, newer, events: events_rx };
                     return (Self { handle: StoreHandle { jobs } }, opened);
                 }
                 Err(std_mpsc::RecvTimeoutError::Timeout) => format!(
@@ -295,6 +336,7 @@ impl Store {
         let opened = Opened {
             saved: Saved::default(),
             outbox: Vec::new(),
+            calls: Vec::new(),
             faults,
             newer: Newer::Neither,
             events: events_rx,

@@ -6,9 +6,10 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::picture::{Picture, RowChange};
-use super::{OutboxRow, RowKey};
+use super::picture::{CallChange, ContainerChange, Picture, RowChange};
+use super::{CallRow, OutboxRow, RowKey};
 use crate::engine::alert::AlertRecord;
+use crate::engine::hook::HookCall;
 use crate::engine::saved::{AgentRecord, Saved};
 use crate::engine::time::Wall;
 
@@ -16,7 +17,7 @@ use crate::engine::time::Wall;
 /// from N to N + 1.
 pub(super) const SCHEMA: i64 = MIGRATIONS.len() as i64;
 
-pub(super) const MIGRATIONS: [&str; 2] = [
+pub(super) const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
     CREATE TABLE alerts (
@@ -46,6 +47,13 @@ pub(super) const MIGRATIONS: [&str; 2] = [
     ALTER TABLE alerts ADD COLUMN pending INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX alerts_pending ON alerts (pending) WHERE pending > 0;
 ",
+    "
+    CREATE TABLE containers (id TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT;
+    CREATE TABLE calls (
+        number INTEGER PRIMARY KEY, hook TEXT NOT NULL, attempts INTEGER NOT NULL,
+        next_at INTEGER NOT NULL, call TEXT NOT NULL
+    ) STRICT;
+",
 ];
 
 /// How long after their end alerts are read back: longer than any cooldown.
@@ -58,6 +66,8 @@ const RECENT_MAX: i64 = 1000;
 pub(super) struct Loaded {
     pub(super) saved: Saved,
     pub(super) outbox: Vec<OutboxRow>,
+    /// By their number.
+    pub(super) calls: Vec<CallRow>,
     /// The schema of the file; an older one than [`SCHEMA`] where it could not be migrated.
     schema: i64,
     /// Of the last transaction.
@@ -89,8 +99,16 @@ pub(super) fn salvage(conn: &Connection, now: Wall) -> Loaded {
 
 type Step = fn(&Connection, Wall, &mut Loaded) -> rusqlite::Result<()>;
 
-const STEPS: [Step; 6] =
-    [load_meta, load_alerts, load_counts, load_holds, load_silences, load_outbox];
+const STEPS: [Step; 8] = [
+    load_meta,
+    load_alerts,
+    load_counts,
+    load_holds,
+    load_silences,
+    load_outbox,
+    load_containers,
+    load_calls,
+];
 
 fn load_meta(conn: &Connection, _: Wall, loaded: &mut Loaded) -> rusqlite::Result<()> {
     loaded.schema = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -188,6 +206,29 @@ fn load_outbox(conn: &Connection, _: Wall, loaded: &mut Loaded) -> rusqlite::Res
     Ok(())
 }
 
+fn load_containers(conn: &Connection, _: Wall, loaded: &mut Loaded) -> rusqlite::Result<()> {
+    if loaded.schema < 3 {
+        return Ok(());
+    }
+    let mut select = conn.prepare("SELECT record FROM containers ORDER BY id")?;
+    each(&mut select.query([])?, &mut loaded.saved.containers, &mut loaded.not_understood)
+}
+
+fn load_calls(conn: &Connection, _: Wall, loaded: &mut Loaded) -> rusqlite::Result<()> {
+    if loaded.schema < 3 {
+        return Ok(());
+    }
+    let mut select = conn.prepare("SELECT call, attempts, next_at FROM calls ORDER BY number")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let call = parse::<HookCall>(text_of(row, 0)?, &mut loaded.not_understood);
+        let Some(call) = call.map(Arc::new) else { continue };
+        loaded.saved.last_call = loaded.saved.last_call.max(call.number);
+        loaded.calls.push(CallRow { call, attempts: row.get(1)?, next_at: Wall(row.get(2)?) });
+    }
+    Ok(())
+}
+
 fn each<T: DeserializeOwned>(
     rows: &mut rusqlite::Rows<'_>,
     into: &mut Vec<T>,
@@ -239,6 +280,10 @@ pub(super) fn write(tx: &Transaction<'_>, picture: &Picture) -> rusqlite::Result
         write_alert(tx, alert)?;
     }
     for (unit, count) in &picture.counts {
+        let Some(count) = count else {
+            tx.prepare_cached("DELETE FROM counts WHERE unit = ?1")?.execute([&**unit])?;
+            continue;
+        };
         tx.prepare_cached("INSERT OR REPLACE INTO counts (unit, record) VALUES (?1, ?2)")?
             .execute(params![&**unit, to_json(count)?])?;
     }
@@ -266,7 +311,46 @@ pub(super) fn write(tx: &Transaction<'_>, picture: &Picture) -> rusqlite::Result
     for channel in &picture.dropped_channels {
         tx.execute("DELETE FROM outbox WHERE channel = ?1", [&**channel])?;
     }
-    picture.outbox.iter().try_for_each(|(key, change)| write_row(tx, key, change))
+    picture.outbox.iter().try_for_each(|(key, change)| write_row(tx, key, change))?;
+    for (id, change) in &picture.containers {
+        match change {
+            ContainerChange::Put(record) => tx
+                .prepare_cached("INSERT OR REPLACE INTO containers (id, record) VALUES (?1, ?2)")?
+                .execute(params![&**id, to_json(record)?])?,
+            ContainerChange::Gone { .. } => {
+                tx.prepare_cached("DELETE FROM containers WHERE id = ?1")?.execute([&**id])?
+            }
+        };
+    }
+    for hook in &picture.dropped_hooks {
+        tx.execute("DELETE FROM calls WHERE hook = ?1", [&**hook])?;
+    }
+    picture.calls.iter().try_for_each(|(number, change)| write_call(tx, *number, change))
+}
+
+fn write_call(tx: &Transaction<'_>, number: u64, change: &CallChange) -> rusqlite::Result<()> {
+    let number = i64::try_from(number).unwrap_or(i64::MAX);
+    match change {
+        CallChange::Put(row) => tx
+            .prepare_cached(
+                "INSERT OR REPLACE INTO calls (number, hook, attempts, next_at, call)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                number,
+                &*row.call.hook,
+                row.attempts,
+                row.next_at.0,
+                to_json(&*row.call)?,
+            ])?,
+        CallChange::Gone { .. } => {
+            tx.prepare_cached("DELETE FROM calls WHERE number = ?1")?.execute([number])?
+        }
+        CallChange::Attempt { attempts, next_at } => tx
+            .prepare_cached("UPDATE calls SET attempts = ?2, next_at = ?3 WHERE number = ?1")?
+            .execute(params![number, attempts, next_at.0])?,
+    };
+    Ok(())
 }
 
 fn write_alert(tx: &Transaction<'_>, alert: &AlertRecord) -> rusqlite::Result<()> {

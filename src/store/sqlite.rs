@@ -51,7 +51,7 @@ pub(super) fn set_up(conn: &Connection, new: bool, max_bytes: u64) -> rusqlite::
     ] {
         drain(conn, &format!("PRAGMA {pragma}"))?;
     }
-    conn.set_prepared_statement_cache_capacity(12);
+    conn.set_prepared_statement_cache_capacity(16);
     Ok(())
 }
 

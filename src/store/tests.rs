@@ -1,5 +1,6 @@
 //! The store on real folders: what comes back after a restart, a crash, damage and a full disk.
 
+mod calls;
 mod damage;
 mod disk;
 mod outbox;
@@ -19,8 +20,12 @@ use crate::engine::alert::{
     ActNote, AlertKey, AlertRecord, Gist, Happening, Item, Notification, Pending,
 };
 use crate::engine::event::Actor;
+use crate::engine::hook::{HookCall, HookContainer, Transition};
 use crate::engine::matcher::Matcher;
-use crate::engine::saved::{AgentRecord, CountRecord, Hold, Moment, Phase, RestartRecord, Silence};
+use crate::engine::saved::{
+    AgentRecord, ContainerRecord, CountRecord, Hold, Moment, Phase, RestartRecord, Silence,
+    Stage as Life,
+};
 use crate::engine::time::Boot;
 use crate::engine::words::{AlertKind, CheckId, Reason, Severity};
 
@@ -121,6 +126,7 @@ fn alert(n: u64, resolved: bool) -> AlertRecord {
         flapping: false,
         cause: None,
         escalated: 0,
+        container: None,
     }
 }
 
@@ -163,13 +169,49 @@ fn message(channel: &str, id: &str) -> Arc<Notification> {
     Arc::new(Notification { gist: Gist::Alerts, items: vec![item], ..bare })
 }
 
+/// A call of a hook, of one of seven containers.
+fn call(hook: &str, number: u64) -> Arc<HookCall> {
+    let labels = [("team".to_owned(), "\"Ä\"; DROP TABLE calls".to_owned())].into();
+    let id = format!("{:064x}", number % 7).into();
+    Arc::new(HookCall {
+        id: format!("h{number}").into(),
+        number,
+        hook: hook.into(),
+        transition: Transition::Started,
+        at: Wall(1_755_587_842_193_000),
+        host: "web1".into(),
+        container: HookContainer {
+            id,
+            name: "web".into(),
+            cpus: 0.1,
+            labels,
+            ..Default::default()
+        },
+    })
+}
+
+/// What is known of a container.
+fn container(n: u64, life: Life) -> ContainerRecord {
+    ContainerRecord {
+        container: call("ops", n).container.clone(),
+        stage: life,
+        health: None,
+        started: Some(Wall(3)),
+        finished: None,
+        swept: false,
+        restart_count: 2,
+        seen: Wall(4),
+        told: vec!["billing".into()],
+    }
+}
+
 /// Rows of the same message to two channels.
 fn rows(id: &str) -> Vec<OutboxRow> {
     ["mail", "ops"].map(|channel| OutboxRow::new(message(channel, id))).into()
 }
 
 fn commit(seq: u64, changes: Vec<Change>) -> Commit {
-    Commit { seq, changes, outbox: Vec::new() }
+    Commit { seq, changes, ..Commit::default() }
 }
 
 fn listing(dir: &Path) -> Vec<String> {
@@ -212,6 +254,8 @@ fn everything_comes_back_after_a_restart() {
         clean_stop: false,
         next_alert: 4,
         settled: true,
+        next_call: 7,
+        engines: BTreeMap::from([("docker".into(), Wall(6))]),
         reported: Some(Default::default()),
     };
     let restart = record(2);
@@ -223,6 +267,8 @@ fn everything_comes_back_after_a_restart() {
                 Change::Alert(alert(1, false)),
                 Change::Alert(alert(2, true)),
                 Change::Count(count.clone()),
+                Change::Count(CountRecord::new("container/gone".into())),
+                Change::CountGone("container/gone".into()),
                 Change::Restart("w.service".into(), restart.clone()),
                 Change::Restart("gone.service".into(), record(1)),
                 Change::RestartGone("gone.service".into()),
@@ -231,8 +277,13 @@ fn everything_comes_back_after_a_restart() {
                 Change::Cursor("s=1".into()),
                 Change::ErrorsCursor("s=2".into()),
                 Change::Agent(agent.clone()),
+                Change::Container(container(1, Life::Created)),
+                Change::Container(container(2, Life::Ended)),
+                Change::Container(container(1, Life::Running)),
+                Change::ContainerGone(container(2, Life::Ended).container.id),
             ],
             outbox: rows.clone(),
+            calls: vec![call("ops", 12), call("billing", 11)],
         })
         .unwrap();
     let (stored, parts) = answer(&mut opened);
@@ -255,8 +306,10 @@ fn everything_comes_back_after_a_restart() {
             alerts: vec![alert_as(&opened, "a1", false), alert_as(&opened, "a2", true)],
             counts: vec![count],
             restarts: BTreeMap::from([("w.service".into(), restart)]),
+            containers: vec![container(1, Life::Running)],
             holds: vec![hold],
             silences: vec![silence],
+            last_call: 12,
             outbox: rows.iter().map(|r| r.notification.clone()).collect(),
             cursor: Some("s=1".into()),
             errors_cursor: Some("s=2".into()),
@@ -264,6 +317,8 @@ fn everything_comes_back_after_a_restart() {
         }
     );
     assert_eq!(opened.outbox, rows);
+    let calls = [call("billing", 11), call("ops", 12)].map(CallRow::new);
+    assert_eq!(opened.calls, calls, "by number");
     close(store).unwrap();
 }
 

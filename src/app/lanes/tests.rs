@@ -272,7 +272,7 @@ fn what_comes_while_lanes_are_changed_is_not_lost() {
             control: control_in,
             stored: mpsc::unbounded_channel().1,
         };
-        let outlets = Outlets { lanes, tasks, resync: Arc::default() };
+        let outlets = Outlets { lanes, hooks: Default::default(), tasks, resync: Arc::default() };
         let (driver, mut snapshots) =
             Driver::new(engine, first, rules.clone(), inlets, outlets, None, clock::now);
         let mut supervisor = Supervisor::default();
@@ -304,7 +304,10 @@ fn what_comes_while_lanes_are_changed_is_not_lost() {
         let (mut rig, lanes) = Rig::new(std::slice::from_ref(&ops));
         let (done, remembered) = oneshot::channel();
         let (rules, expected) = (Box::new(rules), mode.expected);
-        control.send(Control::Reload { rules, expected, lanes, done }).ok().unwrap();
+        control
+            .send(Control::Reload { rules, expected, lanes, hooks: Default::default(), done })
+            .ok()
+            .unwrap();
         remembered.await.unwrap();
         let outcome = timeout(Duration::from_secs(20), rig.events.recv()).await.unwrap();
         assert!(matches!(outcome, Some(Event::Outcome(_))), "{outcome:?}");

@@ -1,5 +1,5 @@
 //! The variables that make channels: each lies over the file's channel of the same name, or stands
-//! alone where there is none.
+//! alone where there is none. Those that make hooks do the same.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use super::super::keys;
 use super::super::sink::{Place, Sink};
 use super::super::tree::{self, Entry, Node, Table, Value};
 
+const LIST: &str = "channel";
 const WEBHOOK: &str = "ALERT_WEBHOOK_URL";
 const ALERT_EMAIL: &str = "ALERT_EMAIL";
 const ADMIN_EMAIL: &str = "ADMIN_EMAIL";
@@ -72,8 +73,16 @@ fn webhook(document: &mut Table, sink: &mut Sink) {
     let Some(url) = Text::of(WEBHOOK, sink) else { return };
     let kind = kind_of(&url.text);
     let keys = table([("url", url.entry())]);
-    Made { name: "webhook", kind, same: &WEBHOOKS, at: url.at, keys, otherwise: Table::new() }
-        .merge(document);
+    Made {
+        list: LIST,
+        name: "webhook",
+        kind,
+        same: &WEBHOOKS,
+        at: url.at,
+        keys,
+        otherwise: Table::new(),
+    }
+    .merge(document);
 }
 
 fn email(document: &mut Table, sink: &mut Sink) {
@@ -104,7 +113,7 @@ fn email(document: &mut Table, sink: &mut Sink) {
     for (key, text) in [("host", &host), ("user", &user), ("password", &password)] {
         keys.extend(text.iter().map(|text| (key.to_owned(), text.entry())));
     }
-    let there = find(document, "email", &["email"]);
+    let there = find(document, LIST, "email", &["email"]);
     let has = |key: &str| there.as_ref().is_some_and(|section| section.contains_key(key));
     if !keys.contains_key("to") && !has("to") {
         sink.warning(at, "this names a mail server, and nobody to write to")
@@ -120,12 +129,13 @@ fn email(document: &mut Table, sink: &mut Sink) {
         sink.warning(at, "SMTP_HOST is not set: mail goes to the mail server of this host")
             .hint("set SMTP_HOST, to localhost if that is meant");
     }
-    Made { name: "email", kind: "email", same: &["email"], at, keys, otherwise }.merge(document);
+    Made { list: LIST, name: "email", kind: "email", same: &["email"], at, keys, otherwise }
+        .merge(document);
 }
 
 fn telegram(document: &mut Table, sink: &mut Sink) {
     let (token, chat) = (Text::of(TOKEN, sink), Text::of(CHAT, sink));
-    let there = find(document, "telegram", &["telegram"]);
+    let there = find(document, LIST, "telegram", &["telegram"]);
     let has = |key: &str| there.as_ref().is_some_and(|section| section.contains_key(key));
     let (has_token, has_chat) = (has("token"), has("chat_id"));
     for (one, other, elsewhere) in [(&token, &chat, has_chat), (&chat, &token, has_token)] {
@@ -142,61 +152,66 @@ fn telegram(document: &mut Table, sink: &mut Sink) {
         keys.extend(text.iter().map(|text| (key.to_owned(), text.entry())));
     }
     let kind = "telegram";
-    Made { name: kind, kind, same: &[kind], at, keys, otherwise: Table::new() }.merge(document);
+    Made { list: LIST, name: kind, kind, same: &[kind], at, keys, otherwise: Table::new() }
+        .merge(document);
 }
 
 /// A variable that is set, without spaces around it.
-struct Text {
+pub(super) struct Text {
     name: &'static str,
     text: String,
-    at: Place,
+    pub(super) at: Place,
 }
 
 impl Text {
     fn of(name: &'static str, sink: &mut Sink) -> Option<Self> {
         let text = sink.environment().get(name)?.trim().to_owned();
-        if text.is_empty() {
-            return None;
-        }
-        let at = sink.add_variable(name);
-        Some(Self { name, text, at })
+        (!text.is_empty()).then(|| Self { name, text, at: sink.add_variable(name) })
     }
 
-    fn entry(&self) -> Entry {
+    /// One that is set for other programs as well.
+    pub(super) fn shared(name: &'static str, sink: &mut Sink) -> Option<Self> {
+        let text = sink.environment().get(name)?.trim().to_owned();
+        (!text.is_empty()).then(|| Self { name, text, at: sink.add_shared_variable(name) })
+    }
+
+    pub(super) fn entry(&self) -> Entry {
         Entry::new(self.at, Node { value: Value::Text(self.text.clone()), at: self.at })
     }
 }
 
-fn table<const N: usize>(entries: [(&str, Entry); N]) -> Table {
+pub(super) fn table<const N: usize>(entries: [(&str, Entry); N]) -> Table {
     entries.into_iter().map(|(key, entry)| (key.to_owned(), entry)).collect::<BTreeMap<_, _>>()
 }
 
-/// A channel made of variables.
-struct Made<'a> {
-    name: &'a str,
-    kind: &'a str,
-    /// A file's channel of this name is meant if its type is one of these or not said.
-    same: &'a [&'a str],
-    at: Place,
+/// A section made of variables.
+pub(super) struct Made<'a> {
+    /// `channel` or `hook`.
+    pub(super) list: &'static str,
+    pub(super) name: &'a str,
+    pub(super) kind: &'a str,
+    /// A file's section of this name is meant if its type is one of these or not said.
+    pub(super) same: &'a [&'a str],
+    pub(super) at: Place,
     /// What variables say.
-    keys: Table,
+    pub(super) keys: Table,
     /// What goes without saying, unless a file says otherwise.
-    otherwise: Table,
+    pub(super) otherwise: Table,
 }
 
 impl Made<'_> {
-    fn merge(self, document: &mut Table) {
+    pub(super) fn merge(self, document: &mut Table) {
         let text = |text: &str| {
             Entry::new(self.at, Node { value: Value::Text(text.to_owned()), at: self.at })
         };
-        let section = find(document, self.name, self.same);
+        let section = find(document, self.list, self.name, self.same);
         let Some(section) = section else {
             let mut channel = table([("name", text(self.name)), ("type", text(self.kind))]);
             channel.extend(self.otherwise);
             channel.extend(self.keys);
             let list = Value::List(vec![Node { value: Value::Table(channel), at: self.at }]);
             let entry = Entry::new(self.at, Node { value: list, at: self.at });
-            tree::merge(document, Table::from([("channel".to_owned(), entry)]), keys::ROOT);
+            tree::merge(document, Table::from([(self.list.to_owned(), entry)]), keys::ROOT);
             return;
         };
         section.entry("type".to_owned()).or_insert_with(|| text(self.kind));
@@ -207,9 +222,14 @@ impl Made<'_> {
     }
 }
 
-/// The file's channel of this name, unless it is of a type that cannot be meant.
-fn find<'a>(document: &'a mut Table, name: &str, same: &[&str]) -> Option<&'a mut Table> {
-    let entry = document.get_mut("channel")?;
+/// The file's section of this name, unless it is of a type that cannot be meant.
+fn find<'a>(
+    document: &'a mut Table,
+    list: &str,
+    name: &str,
+    same: &[&str],
+) -> Option<&'a mut Table> {
+    let entry = document.get_mut(list)?;
     let Value::List(list) = &mut entry.node.value else { return None };
     list.iter_mut().find_map(|node| {
         let Value::Table(section) = &mut node.value else { return None };

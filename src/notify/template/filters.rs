@@ -2,11 +2,14 @@
 //! unless the template says so: only its author knows the place.
 
 use minijinja::{Environment, Error, ErrorKind, Value};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::notify::chat::markdown;
 
 /// Those that are there besides Jinja's own.
 pub(in crate::notify) const NAMES: &[&str] = &["html", "slack", "markdown", "json"];
+
+const PART: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 pub(super) fn add(environment: &mut Environment<'static>) {
     environment.add_filter("html", |value: Value| text(&value).map(|t| html(&t)));
@@ -49,6 +52,11 @@ fn html(text: &str) -> String {
 /// For Slack, where these three begin mentions and links.
 fn slack(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// As a part of a URL: nothing but letters, digits and `-._~` stays as it is.
+pub(super) fn percent(text: &str) -> String {
+    utf8_percent_encode(text, PART).to_string()
 }
 
 /// As JSON, quotes and all: `{"text": {{ title | json }}}`.

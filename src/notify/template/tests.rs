@@ -8,7 +8,7 @@ use crate::notify::tests::load::wrong;
 
 fn set(source: &str) -> Result<Set, Fault> {
     let mut set = Set::new();
-    set.add("t", source.to_owned(), &|_| Ok(()), true).map(|()| set)
+    set.add("t", source.to_owned(), &|_| Ok(()), true, &samples).map(|()| set)
 }
 
 /// What the template makes of a message.

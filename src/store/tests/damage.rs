@@ -104,8 +104,10 @@ fn what_a_damaged_database_still_gives_is_saved() {
                 Change::Alert(alert(1, false)),
                 Change::Count(CountRecord::new("w.service".into())),
                 Change::Cursor("s=1".into()),
+                Change::Container(container(1, Life::Running)),
             ],
             outbox: rows("m1"),
+            calls: vec![call("ops", 1), call("ops", 2)],
         })
         .unwrap();
     answer(&mut opened);
@@ -119,7 +121,10 @@ fn what_a_damaged_database_still_gives_is_saved() {
         opened.faults
     );
     assert_eq!((opened.saved.alerts.len(), opened.outbox.len()), (1, 2));
+    assert_eq!((opened.calls.len(), opened.saved.containers.len()), (2, 1));
     assert_eq!(opened.saved.counts, []);
+    // Taken before anything was written into the new database.
+    store.handle().call_done(1);
     // It is in the new database without another commit.
     part(&mut opened, &Part::Database, |s| *s == PartState::Works);
     close(store).unwrap();
@@ -127,6 +132,8 @@ fn what_a_damaged_database_still_gives_is_saved() {
     assert_eq!(opened.faults, []);
     assert_eq!(opened.saved.cursor.as_deref(), Some("s=1"));
     assert_eq!((opened.saved.alerts.len(), opened.outbox.len()), (1, 2));
+    assert_eq!(opened.calls, [CallRow::new(call("ops", 2))]);
+    assert_eq!(opened.saved.containers, [container(1, Life::Running)]);
     close(store).unwrap();
 }
 
@@ -164,7 +171,7 @@ fn a_database_of_a_newer_keepwell_is_read_but_never_written() {
     let (store, mut opened) = open(dir.path());
     assert!(
         matches!(&opened.faults[..], [PartSeen { part: Part::Database, state: PartState::Broken(t) }]
-            if t.contains("written by a newer keepwell (schema 9; this one knows up to 2)")),
+            if t.contains("written by a newer keepwell (schema 9; this one knows up to 3)")),
         "{:?}",
         opened.faults
     );
@@ -209,6 +216,32 @@ fn a_repaired_fault_is_shown_for_a_while() {
     assert_eq!(answer, StoreEvent::Stored(1));
     assert!(!said.into_inner(), "not yet taken back: {parts:?}");
     close(store).unwrap();
+}
+
+/// What the second keepwell wrote.
+#[test]
+fn a_database_of_the_second_schema_is_taken_over_and_read_where_it_cannot_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keepwell.db");
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.execute_batch("PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL;").unwrap();
+    for step in &crate::store::rows::MIGRATIONS[..2] {
+        conn.execute_batch(step).unwrap();
+    }
+    let silence =
+        r#"{"id":"s1","matcher":{"check":"disk:*"},"from":4,"until":5,"actor":"anna","why":null}"#;
+    conn.execute("INSERT INTO silences (record) VALUES (?1)", [silence]).unwrap();
+    conn.execute_batch("INSERT INTO meta VALUES ('clean', 1); PRAGMA user_version = 2;").unwrap();
+    let loaded = crate::store::rows::load(&conn, now().wall).unwrap();
+    let held = loaded.saved.silences.len() + loaded.not_understood;
+    assert_eq!((held, loaded.calls.len(), loaded.saved.containers.len()), (1, 0, 0));
+    drop(conn);
+    let (store, mut opened) = open(dir.path());
+    assert_eq!(opened.faults, []);
+    store.commit(Commit { seq: 1, calls: vec![call("ops", 1)], ..Commit::default() }).unwrap();
+    assert_eq!(answer(&mut opened).0, StoreEvent::Stored(1));
+    close(store).unwrap();
+    assert_eq!(open(dir.path()).1.calls, [CallRow::new(call("ops", 1))]);
 }
 
 /// What the first keepwell wrote: its tables, and its words of an alert and a message.
@@ -266,7 +299,9 @@ fn a_database_of_the_first_schema_is_taken_over() {
     let (store, mut opened) = open(dir.path());
     check(&opened);
     let change = Change::Alert(opened.saved.alerts[0].clone());
-    store.commit(Commit { seq: 1, changes: vec![change], outbox: rows("m1") }).unwrap();
+    store
+        .commit(Commit { seq: 1, changes: vec![change], outbox: rows("m1"), ..Commit::default() })
+        .unwrap();
     assert_eq!(answer(&mut opened).0, StoreEvent::Stored(1));
     close(store).unwrap();
     let (store, mut opened) = open(dir.path());

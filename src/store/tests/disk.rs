@@ -72,7 +72,7 @@ fn a_full_disk_is_survived_and_made_up_for() {
             Change::Restart(format!("u{seq}.service").into(), record(1)),
         ];
         let outbox = rows(&format!("m{seq}"));
-        store.commit(Commit { seq, changes, outbox }).unwrap();
+        store.commit(Commit { seq, changes, outbox, ..Commit::default() }).unwrap();
         let (answer, parts) = answer(&mut opened);
         assert!(seq < 500, "the disk never filled");
         let said = |part: Part| {

@@ -8,7 +8,7 @@ fn a_row_goes_when_its_message_was_delivered() {
     let (store, mut opened) = open(dir.path());
     let (first, second) = (rows("m1"), rows("m2"));
     for (seq, outbox) in [(1, first.clone()), (2, second.clone())] {
-        store.commit(Commit { seq, changes: vec![], outbox }).unwrap();
+        store.commit(Commit { seq, outbox, ..Commit::default() }).unwrap();
         assert_eq!(answer(&mut opened).0, StoreEvent::Stored(seq));
     }
     let handle = store.handle();
@@ -35,7 +35,7 @@ fn a_row_goes_when_its_message_was_delivered() {
 fn rows_of_a_channel_that_is_gone_can_be_dropped() {
     let dir = tempfile::tempdir().unwrap();
     let (store, mut opened) = open(dir.path());
-    store.commit(Commit { seq: 1, changes: vec![], outbox: rows("m1") }).unwrap();
+    store.commit(Commit { seq: 1, outbox: rows("m1"), ..Commit::default() }).unwrap();
     answer(&mut opened);
     store.handle().drop_channel("mail".into());
     close(store).unwrap();

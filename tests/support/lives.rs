@@ -1,0 +1,48 @@
+//! Lives of keepwell that end by `kill -9`: the test's own program, started again for its test
+//! `life`, and dice that fall the same way each time.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// Where a life finds its folder; nothing is to live where it is not set.
+pub(crate) const FOLDER: &str = "KEEPWELL_TEST_LIFE";
+
+/// The same numbers for the same seed: whom it hits, not when.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn roll(&mut self, sides: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// A life; it ends with the value at the latest.
+pub(crate) struct Life(pub(crate) Child);
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Life {
+    /// Begins one in this folder.
+    pub(crate) fn begin(folder: &Path, stdout: Stdio) -> Self {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "life", "--nocapture", "--test-threads=1"])
+            .env(FOLDER, folder)
+            // Reading the host's certificates would be most of what a short life does.
+            .envs([("SSL_CERT_FILE", "/nonexistent/file"), ("SSL_CERT_DIR", "/nonexistent/folder")])
+            .stdout(stdout)
+            .spawn();
+        Self(child.unwrap())
+    }
+}
+
+/// A header's value in the lines of a head that is all in lower case.
+pub(crate) fn header<'h>(head: &'h str, name: &str) -> Option<&'h str> {
+    head.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(": "))
+}
