@@ -50,7 +50,8 @@ fn kinds() -> Vec<(&'static str, &'static str, &'static [Key])> {
     let channels = keepwell::notify::KINDS.iter().map(|kind| ("channel", kind.name, kind.keys));
     let probes =
         keepwell::sources::probes::KINDS.iter().map(|kind| ("probe", kind.name, kind.keys));
-    channels.chain(probes).collect()
+    let hooks = keepwell::notify::hooks::KINDS.iter().map(|kind| ("hook", kind.name, kind.keys));
+    channels.chain(probes).chain(hooks).collect()
 }
 
 fn documents() -> Vec<PathBuf> {

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keepwell::config::{self, Environment, Input, Loaded, Options, Proxy};
+use keepwell::engine::Severity;
 use keepwell::engine::rules::ReportTimes;
 use keepwell::sources::probes;
 use proptest::prelude::*;
@@ -109,9 +110,10 @@ fn the_sample_with_everything_is_read_as_written() {
          Application Insights"
     );
     let alerts = &rules.alerts;
-    // Those of worker, its heartbeat, the other heartbeat, the probe and the disks come before the two routes.
-    assert_eq!(alerts.routes.len(), 7);
-    let [first, second] = &alerts.routes[5..] else { panic!("two routes") };
+    // Those of worker, its heartbeat, the other heartbeat, the probe, the disks and the container
+    // come before the two routes.
+    assert_eq!(alerts.routes.len(), 8);
+    let [first, second] = &alerts.routes[6..] else { panic!("two routes") };
     assert!(first.go_on && first.times.len() == 1 && second.channels.is_empty());
     assert_eq!(first.matcher.labels["env"], "prod");
     assert_eq!(alerts.maintenance[0].times.len(), 1);
@@ -119,6 +121,29 @@ fn the_sample_with_everything_is_read_as_written() {
     assert!(
         matches!(&alerts.report.as_ref().unwrap().when, ReportTimes::At(at, _) if at.len() == 2)
     );
+    let engines: Vec<&str> =
+        config.containers.engines.iter().flatten().map(|engine| &*engine.name).collect();
+    assert_eq!(engines, ["docker", "podman", "docker-2"]);
+    let containers = &rules.containers;
+    assert!(!containers.labels && containers.ignore[0].matches("ci-7"));
+    let [web, db] = &containers.list[..] else { panic!("two containers") };
+    assert!(web.restart && web.required && web.severity() == Severity::Warning);
+    assert_eq!(web.backoff.delay(1), Duration::from_secs(2));
+    assert_eq!((web.restart_loop.max(), web.restart_loop.window().as_secs()), (2, 600));
+    assert_eq!((web.memory.warning(), web.memory.critical()), (Some(0.8), Some(0.99)));
+    assert_eq!(web.cpu.warning(), None);
+    assert_eq!(db.severity(), Severity::Critical);
+    assert_eq!(db.confirm.lasting, Duration::from_secs(30));
+    assert_eq!(db.cpu.warning(), Some(0.9));
+    let labels: Vec<String> = db.who.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let compose = "com.docker.compose";
+    let wanted = [
+        format!("{compose}.project=shop"),
+        format!("{compose}.service=db"),
+        "org.example.stage=prod*".into(),
+        "tier=front".into(),
+    ];
+    assert_eq!(labels, wanted);
     assert_eq!(rules.channels[0].digest, Some(Duration::from_secs(300)));
     assert!(rules.channels[1].notices && !rules.channels[0].send_resolved);
     assert!(matches!(config.outbound.proxy, Proxy::Url(_)));

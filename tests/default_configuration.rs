@@ -73,6 +73,12 @@ fn comment(out: &mut String, text: &str) {
     writeln!(out, "{line}").unwrap();
 }
 
+/// What a key is, without where its default comes from: that stands below it.
+fn said(doc: &str) -> String {
+    let split = doc.strip_suffix(" by default.").and_then(|doc| doc.rsplit_once("; "));
+    split.map_or(doc.to_owned(), |(doc, _)| format!("{doc}."))
+}
+
 /// The file as the defaults of this build have it.
 fn written() -> String {
     let mut out = String::from(HEADER);
@@ -86,7 +92,7 @@ fn written() -> String {
             table = Some(found);
         } else if let Some((name, value)) = setting(line) {
             let key = keys_of(table.unwrap()).iter().find(|key| key.name == name).unwrap();
-            comment(&mut out, key.doc);
+            comment(&mut out, &said(key.doc));
             writeln!(out, "#{name} = {value}").unwrap();
         }
     }

@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::config::{self, Config, Diagnostics, Loaded, Options};
+use crate::docker::Engines;
 use crate::engine::observation::SourceKind;
 use crate::engine::rules::UnitPattern;
+use crate::notify::hooks::{self, Hook};
 use crate::notify::{self, Channel};
 use crate::outbound::Clients;
 use crate::sources::Source;
+use crate::sources::containers::{self, ContainersSource, ContainersWatch, Places};
 use crate::sources::heartbeats::{FilePattern, HeartbeatSource, HeartbeatWatch};
 use crate::sources::host::{DiskFilter, HostSource, HostWatch};
 use crate::sources::journal::{JournalSource, JournalWatch};
@@ -67,11 +70,15 @@ pub struct Plan {
     pub config: Config,
     /// Its channels.
     pub channels: Vec<Arc<dyn Channel>>,
+    /// Its hooks.
+    pub hooks: Vec<Arc<dyn Hook>>,
     /// Its exporters of measurements.
     pub exporters: Vec<Arc<Exporter>>,
     heartbeats: Vec<(usize, FilePattern)>,
     probes: Vec<ProbePlan>,
     disks: DiskFilter,
+    /// Where container engines are looked for.
+    pub places: Places,
 }
 
 /// Lets every kind read its own section; what is wrong goes into the sink.
@@ -82,6 +89,7 @@ pub fn check_kinds(loaded: &mut Loaded) {
 /// What the kinds made of their sections.
 struct Kinds {
     channels: Vec<Arc<dyn Channel>>,
+    hooks: Vec<Arc<dyn Hook>>,
     exporters: Vec<Arc<Exporter>>,
     heartbeats: Vec<(usize, FilePattern)>,
     probes: Vec<ProbePlan>,
@@ -93,16 +101,20 @@ fn kinds(loaded: &mut Loaded) -> Kinds {
     let mut clients = Clients::new(config.outbound.clone());
     let receivers = telemetry::receivers(config, &mut clients, sink);
     let channels = notify::channels(&config.channels, &receivers, &mut clients, sink);
+    let hooks = hooks::hooks(&mut config.hooks, &mut clients, sink);
     if sink.has_left_out() {
         // Nobody is to wait for what a variable asks for in vain.
         let rules = &mut config.rules;
         rules.channels.retain(|rule| channels.iter().any(|c| *c.name() == rule.name));
         rules.exporters.retain(|name| receivers.exporters.iter().any(|e| e.name() == name));
         config.channels.retain(|section| channels.iter().any(|c| *c.name() == section.name));
+        config.hooks.retain(|section| hooks.iter().any(|h| *h.name() == section.name));
         let azure = &mut config.telemetry.azure;
         azure.metrics &= rules.exporters.iter().any(|name| **name == *"azure");
         azure.alerts &= config.channels.iter().any(|channel| channel.kind == "azure");
     }
+    // With what each kind tells where nothing was said.
+    config.rules.hooks = config.hooks.iter().map(|section| section.rule.clone()).collect();
     let mut heartbeats = Vec::new();
     for (i, rule) in config.rules.heartbeats.iter().enumerate() {
         match FilePattern::try_new(&rule.path) {
@@ -119,7 +131,7 @@ fn kinds(loaded: &mut Loaded) -> Kinds {
         config.host.ignore_mounts.iter().map(|p| p.as_str().to_owned()).collect();
     // The patterns were read as globs already.
     let disks = DiskFilter::try_new(&mounts, &config.host.ignore_types).unwrap_or_default();
-    Kinds { channels, exporters: receivers.exporters, heartbeats, probes, disks }
+    Kinds { channels, hooks, exporters: receivers.exporters, heartbeats, probes, disks }
 }
 
 /// Reads the configuration and plans.
@@ -128,8 +140,10 @@ fn kinds(loaded: &mut Loaded) -> Kinds {
 /// Everything that is wrong with it.
 pub fn load(options: &Options) -> Result<Plan, Diagnostics> {
     let mut loaded = config::load(options);
-    let Kinds { channels, exporters, heartbeats, probes, disks } = kinds(&mut loaded);
-    Ok(Plan { config: loaded.finish()?, channels, exporters, heartbeats, probes, disks })
+    let Kinds { channels, hooks, exporters, heartbeats, probes, disks } = kinds(&mut loaded);
+    let places = Places::new(&options.environment);
+    let config = loaded.finish()?;
+    Ok(Plan { config, channels, hooks, exporters, heartbeats, probes, disks, places })
 }
 
 /// Whom a configuration can tell at all, also one that cannot be used.
@@ -153,15 +167,22 @@ impl Plan {
     /// The sources that this configuration needs before it is ready. Probes are none of them: a
     /// remote that does not answer is not to hold up the start.
     pub(super) fn expected(&self) -> BTreeSet<SourceKind> {
-        [SourceKind::Units, SourceKind::Host, SourceKind::Heartbeats].into_iter().collect()
+        let mut expected =
+            BTreeSet::from([SourceKind::Units, SourceKind::Host, SourceKind::Heartbeats]);
+        // Their source says after 5 s at the latest that its first look is over.
+        if !containers::engines(&self.config.containers, &self.places).is_empty() {
+            expected.insert(SourceKind::Containers);
+        }
+        expected
     }
 
     /// Makes the sources. `also`: units of which something is remembered. The cursors say up to
-    /// where the journal has been read.
+    /// where the journal has been read. Container engines that are found go into `engines`.
     pub(super) fn sources(
         &self,
         scope: &Scope,
         bus: &BusAddress,
+        engines: &Engines,
         also: Vec<Arc<str>>,
         lives: Option<String>,
         errors: Option<String>,
@@ -190,6 +211,14 @@ impl Plan {
         let heartbeats = HeartbeatSource::new(watch);
         let mut sources: Vec<Box<dyn Source>> =
             vec![Box::new(units), Box::new(host), Box::new(heartbeats)];
+        if !self.config.containers.off {
+            let wanted = rules.containers.names_any() || !rules.hooks.is_empty();
+            let settings = containers::Settings { interval, ..Default::default() };
+            let config = self.config.containers.clone();
+            let places = self.places.clone();
+            let watch = ContainersWatch { config, places, wanted, settings };
+            sources.push(Box::new(ContainersSource::new(watch, engines.clone())));
+        }
         if !self.probes.is_empty() {
             sources.push(Box::new(ProbeSource::new(&self.probes)));
         }

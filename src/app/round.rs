@@ -12,15 +12,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock;
 use super::driver::{Control, Driver, Inlets, Outlets};
+use super::hooks::Hooks;
 use super::lanes::{LaneSetup, Lanes};
 use super::plan::{self, Scope};
 use super::run::BadConfig;
 use super::supervisor::Supervisor;
 use super::work::Worker;
-use crate::actions::Restarter;
+use crate::actions::{ContainerRestarter, Restarter};
 use crate::config::{Options, Paths};
+use crate::docker::Engines;
 use crate::engine::saved::Saved;
-use crate::engine::{Engine, Mode, Observation, Snapshot};
+use crate::engine::{Engine, Mode, Observation, Snapshot, Wall};
+use crate::notify::hooks::MOST_CALLS;
 use crate::sources::SourceContext;
 use crate::store::{self, Limits, Store};
 
@@ -75,6 +78,7 @@ async fn round_here(options: &RoundOptions) -> anyhow::Result<Arc<Snapshot>> {
     }
     if !options.restart {
         plan.config.rules.units.iter_mut().for_each(|u| u.restart = false);
+        plan.config.rules.containers.look_only = true;
     }
     // Only what acts needs to remember: looking changes nothing.
     let acts = options.alert || options.restart;
@@ -90,6 +94,12 @@ async fn round_here(options: &RoundOptions) -> anyhow::Result<Arc<Snapshot>> {
         let (store, found) = Store::open(paths.state(), limits, clock::now);
         (kept, opened) = (Some(store), Some(found));
     }
+    if let (Some(store), Some(opened)) = (&kept, &opened) {
+        // Here no lane bounds what waits for the daemon, which may never come.
+        let over = opened.calls.len().saturating_sub(MOST_CALLS);
+        let handle = store.handle();
+        opened.calls[..over].iter().for_each(|row| handle.call_done(row.call.number));
+    }
     let (saved, rows, faults, stored) = match opened {
         Some(o) => (o.saved, o.outbox, o.faults, o.events),
         None => (Saved::default(), Vec::new(), Vec::new(), mpsc::unbounded_channel().1),
@@ -99,6 +109,7 @@ async fn round_here(options: &RoundOptions) -> anyhow::Result<Arc<Snapshot>> {
     let mode = Mode { expected: plan.expected(), force: options.force, eager: true };
     let (engine, first) = Engine::new(rules.clone(), saved, clock::boot_id(), mode, clock::now());
     let remembered = engine.remembered();
+    let engines = Engines::new(engine.containers_since());
 
     let (observations, observed) = mpsc::channel(1024);
     let (events, events_in) = mpsc::unbounded_channel();
@@ -118,7 +129,9 @@ async fn round_here(options: &RoundOptions) -> anyhow::Result<Arc<Snapshot>> {
     };
     let (lanes, _) = Lanes::start(&plan.channels, &plan.config.rules, rows, setup, &mut supervisor);
     let resync = Arc::new(Notify::new());
-    let outlets = Outlets { lanes, tasks, resync: resync.clone() };
+    // Nobody is told of containers by a single look: what is to be told waits for the daemon.
+    let hooks = Hooks::default();
+    let outlets = Outlets { lanes, hooks, tasks, resync: resync.clone() };
     let inlets = Inlets {
         observations: observed,
         events: events_in,
@@ -140,6 +153,7 @@ async fn round_here(options: &RoundOptions) -> anyhow::Result<Arc<Snapshot>> {
         events,
         observations: observations.clone(),
         restarter: Arc::new(Restarter::new(bus.clone())),
+        containers: ContainerRestarter::new(engines.clone()),
         journal: options.scope.journal(),
         lines: plan.config.journal.lines,
         host: plan.config.host.root.clone(),
@@ -147,7 +161,7 @@ async fn round_here(options: &RoundOptions) -> anyhow::Result<Arc<Snapshot>> {
     };
     supervisor.spawn("worker", worker.run());
     let context = SourceContext { out: observations, stop: stop.clone(), resync, once: true };
-    for source in plan.sources(&options.scope, &bus, remembered, cursor, None) {
+    for source in plan.sources(&options.scope, &bus, &engines, remembered, cursor, None) {
         supervisor.spawn_source(source, context.clone());
     }
     let _ = timeout(LIMIT, async {
@@ -174,12 +188,15 @@ async fn round_here(options: &RoundOptions) -> anyhow::Result<Arc<Snapshot>> {
 
 /// Until no restart is due at once: those that wait for their backoff are for a later round.
 async fn settle_restarts(snapshots: &mut tokio::sync::watch::Receiver<Arc<Snapshot>>) {
+    let soon = |s: &Snapshot, at: Option<Wall>| at.is_some_and(|at| at.since(s.at) < SETTLE);
     let _ = snapshots
         .wait_for(|s| {
-            !s.checks
-                .iter()
-                .filter_map(|c| c.unit.as_ref())
-                .any(|u| u.restarting || u.next_attempt.is_some_and(|at| at.since(s.at) < SETTLE))
+            !s.checks.iter().any(|check| {
+                let unit = check.unit.as_ref();
+                let container = check.container.as_ref();
+                unit.is_some_and(|u| u.restarting || soon(s, u.next_attempt))
+                    || container.is_some_and(|c| c.restarting || soon(s, c.next_attempt))
+            })
         })
         .await;
 }

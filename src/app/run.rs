@@ -1,6 +1,5 @@
-//! The daemon: bind early, spawn late, reload on SIGHUP, stop in order.
+//! The daemon: bind early, spawn late, and go on until a signal ends it. What runs is in `agent`.
 
-use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -9,38 +8,29 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::agent::{Agent, Requests};
 use super::clock;
-use super::driver::{Control, Driver, Inlets, Outlets};
-use super::lanes::{self, LaneSetup, Lanes};
+use super::driver::{Driver, Inlets, Outlets};
+use super::lanes;
 use super::last_word::{self, TakenUp};
 use super::listen;
-use super::liveness;
-use super::plan::{self, Plan, Scope};
+use super::logs;
+use super::plan::{self, Scope};
 use super::supervisor::Supervisor;
 use super::work::Worker;
-use crate::actions::Restarter;
+use crate::actions::{ContainerRestarter, Restarter};
 use crate::config::{Diagnostics, Options, Paths};
-use crate::engine::event::part_state;
-use crate::engine::observation::{Part, PartState};
-use crate::engine::{Engine, Event, Mode, Observation, Snapshot};
-use crate::notify::Acts;
-use crate::sources::SourceContext;
-use crate::store::{self, Limits, LockError, OutboxRow, Store, StoreHandle};
-use crate::surfaces::http::{self, Access, AgentInfo, Listener, Shared, Token};
-use crate::systemd::bus::BusAddress;
+use crate::docker::Engines;
+use crate::engine::observation::PartState;
+use crate::engine::{Engine, Mode, Observation, Snapshot};
+use crate::store::{self, Limits, LockError, Store};
+use crate::surfaces::http::Shared;
 use crate::systemd::journal::Journal;
 use crate::systemd::notify::Notifier;
-use crate::telemetry::ExportContext;
-
-/// keepwell stops within this: less than the unit file's TimeoutStopSec=30.
-const STOP_LIMIT: Duration = Duration::from_secs(20);
-
-/// Of it, how long messages that wait may still be delivered.
-const FLUSH_LIMIT: Duration = Duration::from_secs(8);
 
 /// systemd is told that keepwell is ready after this at the latest: what could not be looked at by
 /// then is declared unavailable.
@@ -142,6 +132,7 @@ async fn run_here(options: &RunOptions) -> anyhow::Result<ExitCode> {
     // Before what the engine has made of it since: of two, the later one is stored.
     first.changes.splice(0..0, last_word.iter().flat_map(TakenUp::change));
     let remembered = engine.remembered();
+    let engines = Engines::new(engine.containers_since());
 
     let (observations, observed) = mpsc::channel(1024);
     let (events, events_in) = mpsc::unbounded_channel();
@@ -151,6 +142,7 @@ async fn run_here(options: &RunOptions) -> anyhow::Result<ExitCode> {
     let mut agent = Agent {
         options: options.clone(),
         bus: bus.clone(),
+        engines: engines.clone(),
         supervisor: Supervisor::default(),
         notifier,
         observations,
@@ -164,11 +156,13 @@ async fn run_here(options: &RunOptions) -> anyhow::Result<ExitCode> {
         reach: watch::Sender::default(),
         pictures: None,
         left: Rc::default(),
+        left_calls: Rc::default(),
         everything: CancellationToken::new(),
         unsaved: Rc::default(),
         last_word,
     };
     let lanes = agent.start_lanes(&plan, opened.outbox);
+    let hooks = agent.start_hooks(&plan, opened.calls);
     agent.listen(&plan);
     let inlets = Inlets {
         observations: observed,
@@ -177,7 +171,7 @@ async fn run_here(options: &RunOptions) -> anyhow::Result<ExitCode> {
         control: control_in,
         stored: opened.events,
     };
-    let outlets = Outlets { lanes, tasks, resync: agent.resync.clone() };
+    let outlets = Outlets { lanes, hooks, tasks, resync: agent.resync.clone() };
     let store_handle = Some(store.handle());
     let (driver, snapshots) =
         Driver::new(engine, first, rules, inlets, outlets, store_handle, clock::now);
@@ -194,6 +188,7 @@ async fn run_here(options: &RunOptions) -> anyhow::Result<ExitCode> {
         events: agent.events.clone(),
         observations: agent.observations.clone(),
         restarter: Arc::new(Restarter::new(bus)),
+        containers: ContainerRestarter::new(engines.clone()),
         journal: options.scope.journal(),
         lines: plan.config.journal.lines,
         host: plan.config.host.root.clone(),
@@ -205,7 +200,11 @@ async fn run_here(options: &RunOptions) -> anyhow::Result<ExitCode> {
     agent
         .supervisor
         .spawn("tests", lanes::testing(asked, agent.reach.subscribe(), agent.everything.clone()));
-    let shared = agent.serve(&plan, listeners, snapshots.clone(), commands, tests);
+    let (logs, asked) = mpsc::channel(4);
+    let containers = ContainerRestarter::new(engines);
+    agent.supervisor.spawn("logs", logs::reading(asked, containers, agent.everything.clone()));
+    let requests = Requests { commands, tests, logs };
+    let shared = agent.serve(&plan, listeners, snapshots.clone(), requests);
     agent.pictures = Some(snapshots.clone());
     agent.start_exporters(&plan);
     agent.start_liveness(&snapshots);
@@ -216,132 +215,7 @@ async fn run_here(options: &RunOptions) -> anyhow::Result<ExitCode> {
     Ok(if failed || !clean { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Everything that runs, and what a reload and a stop need to reach it.
-struct Agent {
-    options: RunOptions,
-    bus: BusAddress,
-    supervisor: Supervisor,
-    notifier: Rc<Notifier>,
-    observations: mpsc::Sender<Observation>,
-    events: mpsc::UnboundedSender<Event>,
-    control: mpsc::UnboundedSender<Control>,
-    resync: Arc<Notify>,
-    store: StoreHandle,
-    /// Stops the sources of the present configuration.
-    sources: CancellationToken,
-    /// Stops the lanes of the present configuration.
-    lanes: CancellationToken,
-    /// What people do on channels that listen.
-    acts: Acts,
-    /// The lanes of the present configuration, for those who send tests.
-    reach: watch::Sender<Lanes>,
-    /// What exporters measure; there from when the driver has started.
-    pictures: Option<watch::Receiver<Arc<Snapshot>>>,
-    /// What the lanes that were stopped had not delivered.
-    left: Rc<RefCell<Vec<OutboxRow>>>,
-    /// Stops all else, except the driver.
-    everything: CancellationToken,
-    /// Commits that were not on the disk when the driver ended.
-    unsaved: Rc<Cell<usize>>,
-    /// What the last word said while keepwell was down.
-    last_word: Option<TakenUp>,
-}
-
 impl Agent {
-    /// Starts a lane for each channel, with the rows that wait for it.
-    fn start_lanes(&mut self, plan: &Plan, rows: Vec<OutboxRow>) -> Lanes {
-        let setup = LaneSetup {
-            store: Some(self.store.clone()),
-            events: self.events.clone(),
-            flush: FLUSH_LIMIT,
-            stop: self.lanes.clone(),
-            left: self.left.clone(),
-        };
-        let (lanes, rows) =
-            Lanes::start(&plan.channels, &plan.config.rules, rows, setup, &mut self.supervisor);
-        for row in rows {
-            tracing::warn!(
-                channel = &*row.channel,
-                id = &*row.id,
-                "a message waited for a channel that is not configured any more; it is dropped"
-            );
-            self.store.drop_channel(row.channel);
-        }
-        self.reach.send_replace(lanes.clone());
-        lanes
-    }
-
-    /// Listens on the channels that can hear, for as long as their lanes live.
-    fn listen(&mut self, plan: &Plan) {
-        lanes::listen(&plan.channels, &self.acts, &self.lanes, &mut self.supervisor);
-    }
-
-    /// Starts the exporters of measurements; they live as long as the lanes.
-    fn start_exporters(&mut self, plan: &Plan) {
-        let Some(snapshots) = &self.pictures else { return };
-        for exporter in &plan.exporters {
-            let context = ExportContext {
-                snapshots: snapshots.clone(),
-                events: self.events.clone(),
-                now: clock::now,
-                flush: FLUSH_LIMIT,
-                stop: self.lanes.clone(),
-            };
-            self.supervisor.spawn_exporter(exporter.clone(), context);
-        }
-    }
-
-    fn start_sources(
-        &mut self,
-        plan: &Plan,
-        remembered: Vec<Arc<str>>,
-        (lives, errors): (Option<String>, Option<String>),
-    ) {
-        let context = SourceContext {
-            out: self.observations.clone(),
-            stop: self.sources.clone(),
-            resync: self.resync.clone(),
-            once: false,
-        };
-        for source in plan.sources(&self.options.scope, &self.bus, remembered, lives, errors) {
-            self.supervisor.spawn_source(source, context.clone());
-        }
-    }
-
-    fn serve(
-        &mut self,
-        plan: &Plan,
-        listeners: Vec<Listener>,
-        snapshots: watch::Receiver<Arc<Snapshot>>,
-        commands: mpsc::Sender<http::CommandRequest>,
-        tests: mpsc::Sender<http::TestRequest>,
-    ) -> Arc<Shared> {
-        let url = listeners.iter().find_map(Listener::address).map(|a| format!("http://{a}"));
-        let info = AgentInfo {
-            version: env!("CARGO_PKG_VERSION"),
-            url: url.unwrap_or_else(|| "http://127.0.0.1:8080".into()),
-        };
-        let shared = Shared::new(snapshots, commands, info, access(plan)).with_tests(tests);
-        let shared = Arc::new(shared);
-        for listener in listeners {
-            let name = match &listener {
-                Listener::Tcp(_) => "HTTP",
-                Listener::Unix(..) => "socket",
-            };
-            let task = http::serve(listener, shared.clone(), self.everything.clone());
-            self.supervisor.spawn(name, task);
-        }
-        shared
-    }
-
-    fn start_liveness(&mut self, snapshots: &watch::Receiver<Arc<Snapshot>>) {
-        let (notifier, stop) = (self.notifier.clone(), self.everything.clone());
-        let watchdog = liveness::watchdog(notifier.clone(), self.control.clone(), stop.clone());
-        self.supervisor.spawn("watchdog", watchdog);
-        let status = liveness::status(notifier, snapshots.clone(), stop);
-        self.supervisor.spawn("status line", status);
-    }
-
     /// Until a signal, or the end of a critical task. Returns whether it was the latter.
     async fn live(
         &mut self,
@@ -385,88 +259,4 @@ impl Agent {
             }
         }
     }
-
-    /// Loads the whole new configuration, then swaps; an invalid one is refused.
-    async fn reload(&mut self, shared: &Arc<Shared>) {
-        self.notifier.reloading();
-        let files = Options::from_process(self.options.config.as_deref());
-        match plan::load(&files) {
-            Err(errors) => {
-                tracing::error!(
-                    "the new configuration is refused, the former one stays:\n{errors}"
-                );
-                let text = "the configuration on disk is not valid, the former one is in force; \
-                            see: keepwell config check";
-                self.tell_part(PartState::Broken(text.into()));
-            }
-            Ok(plan) => {
-                for warning in &plan.config.warnings.found {
-                    tracing::warn!("{warning}");
-                }
-                self.swap(&plan).await;
-                shared.set_access(access(&plan));
-                self.tell_part(PartState::Works);
-                tracing::info!("the configuration has been reloaded");
-            }
-        }
-        self.notifier.ready();
-    }
-
-    async fn swap(&mut self, plan: &Plan) {
-        std::mem::take(&mut self.sources).cancel();
-        // The former lanes hand over what they hold; what comes meanwhile waits at the driver.
-        std::mem::take(&mut self.lanes).cancel();
-        let limit = FLUSH_LIMIT + Duration::from_secs(1);
-        // Together: the end of either, while the other is waited for, is what was asked for.
-        // Nobody waits for exporters: while a receiver hangs, they end later by themselves.
-        self.supervisor.wait_for(&["listener ", "channel "], limit).await;
-        let rows = std::mem::take(&mut *self.left.borrow_mut());
-        let lanes = self.start_lanes(plan, rows);
-        self.listen(plan);
-        let (done, remembered) = oneshot::channel();
-        let rules = Box::new(plan.config.rules.clone());
-        let expected = plan.expected();
-        let reload = Control::Reload { rules, expected, lanes, done };
-        if self.control.send(reload).is_err() {
-            return; // The driver has ended, and with it keepwell.
-        }
-        let remembered = remembered.await.unwrap_or_default();
-        self.start_exporters(plan);
-        self.start_sources(plan, remembered.units, (remembered.lives, remembered.errors));
-    }
-
-    fn tell_part(&self, state: PartState) {
-        let _ = self.events.send(part_state(Part::Configuration, state));
-    }
-
-    /// Stops in order, each part within its share of the limit. Returns whether all was saved.
-    async fn stop(mut self, store: Store) -> bool {
-        self.notifier.stopping();
-        self.notifier.extend_timeout(STOP_LIMIT + Duration::from_secs(5));
-        self.sources.cancel();
-        let _ = self.control.send(Control::Stop);
-        self.supervisor.wait_for(&["driver"], Duration::from_secs(4)).await;
-        self.lanes.cancel();
-        let limit = FLUSH_LIMIT + Duration::from_secs(1);
-        self.supervisor.wait_for(&["channel ", "exporter "], limit).await;
-        self.everything.cancel();
-        self.supervisor.wait_for(&[""], Duration::from_secs(3)).await;
-        let left = self.supervisor.running();
-        if !left.is_empty() {
-            tracing::warn!(tasks = left.join(", "), "these did not end in time and are left");
-        }
-        let saved = store.close(Duration::from_secs(4)).await;
-        if let Err(error) = &saved {
-            tracing::error!(%error, commits = self.unsaved.get(), "not everything was saved");
-        }
-        tracing::info!("keepwell has stopped");
-        saved.is_ok()
-    }
-}
-
-fn access(plan: &Plan) -> Access {
-    let http = &plan.config.http;
-    let mut hosts = http.allowed_hosts.clone();
-    hosts.push(plan.config.rules.host.to_lowercase());
-    Access { token: http.token.as_ref().and_then(|t| Token::new(t.expose())), hosts }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::config::{self, Loaded, Options, schema, show};
-use crate::notify::KINDS;
+use crate::notify::{KINDS, hooks};
 use crate::sources::probes;
 
 /// What to do with the configuration.
@@ -53,7 +53,9 @@ pub(super) fn run(
         ConfigCommand::Schema => {
             let kinds: Vec<_> = KINDS.iter().map(|kind| (kind.name, kind.keys)).collect();
             let probes: Vec<_> = probes::KINDS.iter().map(|kind| (kind.name, kind.keys)).collect();
-            writeln!(out, "{:#}", schema::json(&kinds, &probes)).map(|()| ExitCode::SUCCESS)
+            let hooks: Vec<_> = hooks::KINDS.iter().map(|kind| (kind.name, kind.keys)).collect();
+            let all = [("channel", kinds), ("probe", probes), ("hook", hooks)];
+            writeln!(out, "{:#}", schema::json(&all)).map(|()| ExitCode::SUCCESS)
         }
     };
     // A reader that has seen enough (`| head`) is no fault.
@@ -77,14 +79,18 @@ fn check(
             if !config.warnings.found.is_empty() {
                 writeln!(err, "{}\n", config.warnings)?;
             }
-            writeln!(
-                out,
-                "OK: {}, {}, {}, {}",
-                count(config.rules.units.len(), "unit"),
-                count(config.rules.heartbeats.len(), "heartbeat"),
-                count(config.channels.len(), "channel"),
-                count(config.files.len(), "file"),
-            )?;
+            let found = [
+                (config.rules.units.len(), "unit", true),
+                (config.rules.containers.list.len(), "container", false),
+                (config.rules.heartbeats.len(), "heartbeat", true),
+                (config.channels.len(), "channel", true),
+                (config.hooks.len(), "hook", false),
+                (config.files.len(), "file", true),
+            ];
+            // Not every host has containers.
+            let said = found.iter().filter(|(number, _, always)| *always || *number > 0);
+            let said: Vec<String> = said.map(|(number, what, _)| count(*number, what)).collect();
+            writeln!(out, "OK: {}", said.join(", "))?;
             let sent = config.telemetry.to_string();
             if !sent.is_empty() {
                 writeln!(out, "Sends {sent}")?;
@@ -144,6 +150,12 @@ mod tests {
         });
         assert_eq!(out, "OK: 2 units, 0 heartbeats, 0 channels, 1 file\n");
         assert_eq!(err, "");
+        let text = "[[container]]\nname = \"web\"\n[[hook]]\nname = \"h\"\ntype = \"billing\"\n\
+                    url = \"http://x\"\n";
+        let (out, _) = run_on(text, |options, out, err| {
+            assert_eq!(check(options, |_| {}, out, err).unwrap(), ExitCode::SUCCESS);
+        });
+        assert_eq!(out, "OK: 0 units, 1 container, 0 heartbeats, 0 channels, 1 hook, 1 file\n");
     }
 
     #[test]

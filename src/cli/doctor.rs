@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use crate::engine::{Severity, Wall};
-use crate::surfaces::report::{ChannelReport, Stamp, StatusReport};
+use crate::surfaces::report::{ChannelReport, HookReport, Stamp, StatusReport};
 use crate::surfaces::visible;
 
 use super::client::{Client, ClientError};
@@ -99,10 +99,12 @@ fn daemon(asked: Result<StatusReport, ClientError>) -> Vec<Finding> {
         Finding::bad("daemon", Level::Warn, text, "`systemctl restart keepwell`")
     });
     findings.extend(report.channels.iter().map(channel));
-    // What a channel's own check says, its finding has said already.
+    findings.extend(report.hooks.iter().map(hook));
+    // What a channel's own check says, or a hook's, its finding has said already.
     let told = |id: &str| {
-        let name = id.strip_prefix("agent:channel-").unwrap_or_default();
-        report.channels.iter().any(|c| c.name == name)
+        let of = |kind: &str| id.strip_prefix(kind).unwrap_or_default();
+        report.channels.iter().any(|c| c.name == of("agent:channel-"))
+            || report.hooks.iter().any(|h| h.name == of("agent:hook-"))
     };
     let parts = report.checks.iter().filter(|c| c.id.starts_with("agent:") && !told(&c.id));
     for check in parts {
@@ -146,6 +148,31 @@ fn channel(channel: &ChannelReport) -> Finding {
     let last = channel.last_success.map(|at| format!(", last at {}", at.readable()));
     let last = last.unwrap_or_default();
     Finding::ok(name, format!("{}: works, {} sent{last}", channel.kind, channel.sent))
+}
+
+/// Whether a hook of the daemon gets through.
+fn hook(hook: &HookReport) -> Finding {
+    let name = format!("hook {}", hook.name);
+    let trouble = hook.trouble();
+    if !trouble.is_empty() {
+        let text = format!("{}: {trouble}", hook.kind);
+        let remedy = match hook.queued {
+            0 => "what was refused for good is given up; look at its address and its receiver",
+            _ => "what waits is kept in order and tried again by itself; look at its receiver",
+        };
+        return Finding::bad(name, Level::Warn, text, remedy);
+    }
+    if hook.refused > 0 {
+        let text = format!("{}: works, {} sent, {} refused", hook.kind, hook.sent, hook.refused);
+        let remedy = "what was refused for good is given up: `journalctl -u keepwell -p warning`";
+        return Finding::bad(name, Level::Warn, text, remedy);
+    }
+    let last = hook.last_success.map(|at| format!(", last at {}", at.readable()));
+    let text = match last {
+        Some(last) => format!("{}: works, {} sent{last}", hook.kind, hook.sent),
+        None => format!("{}: nothing has been sent since keepwell started", hook.kind),
+    };
+    Finding::ok(name, text)
 }
 
 /// Whether the wall clock can be right: it is not before this program was written.
@@ -218,6 +245,23 @@ mod tests {
         insta::assert_snapshot!("doctor_channels", render(&findings, PIPE));
         let worst = findings.iter().map(|f| f.level).max();
         assert_eq!(worst, Some(Level::Fail));
+    }
+
+    #[test]
+    fn each_hook_is_a_finding_and_its_check_none_besides() {
+        let mut snapshot = sample::containers();
+        let away = sample::check(
+            crate::engine::CheckKind::Agent,
+            "hook-billing",
+            Severity::Warning,
+            crate::engine::Reason::Broken,
+            "its receiver is away",
+        );
+        snapshot.checks.insert(0, std::sync::Arc::new(away));
+        let report = StatusReport::of(&snapshot, env!("CARGO_PKG_VERSION"), Lines::Hidden);
+        let mut findings = daemon(Ok(report));
+        findings.remove(0);
+        insta::assert_snapshot!("doctor_hooks", render(&findings, PIPE));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::engine::{Human, Severity, Wall, bytes};
-use crate::surfaces::report::{ActReport, ExplainReport, meaning};
+use crate::surfaces::report::{ActReport, ContainerReport, ExplainReport, meaning};
 use crate::surfaces::visible;
 
 use super::client::Client;
@@ -17,7 +17,8 @@ use super::{Global, Hooks};
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArgs {
-    /// The check, such as unit:nginx.service; nginx alone will do when only one fits.
+    /// The check, such as unit:nginx.service or container:web; nginx or web alone will do when only
+    /// one fits.
     /// An alert stands for its check
     check: String,
     /// JSON instead of text
@@ -107,6 +108,11 @@ fn render(report: &ExplainReport, now: Wall, look: Look) -> String {
             line("next attempt", next.readable());
         }
     }
+    if let Some(container) = &check.container {
+        for (name, text) in container_lines(container, now) {
+            line(name, text);
+        }
+    }
     for (name, value) in &check.values {
         line(name, value.map_or_else(|| "not a number".to_owned(), |v| measured(name, v)));
     }
@@ -155,6 +161,70 @@ fn render(report: &ExplainReport, now: Wall, look: Look) -> String {
     out
 }
 
+/// What is known of a container, each with its name.
+fn container_lines(container: &ContainerReport, now: Wall) -> Vec<(&'static str, String)> {
+    let mut lines = vec![
+        ("container", container.state_in_words()),
+        ("engine", format!("{}, id {}", container.engine, container.id)),
+        ("image", container.image.clone()),
+    ];
+    let compose = [("project", &container.project), ("service", &container.service)];
+    let compose = compose.iter().filter_map(|(word, name)| Some((*word, name.as_ref()?.clone())));
+    lines.extend(compose);
+    if let Some(at) = container.started {
+        lines.push(("started", format!("{} ({} ago)", at.readable(), age(at, now))));
+    }
+    if let (Some(at), Some(_)) = (container.finished, container.exit_code) {
+        lines.push(("ended", format!("{} ({} ago)", at.readable(), age(at, now))));
+    }
+    if container.oom_killed {
+        lines.push(("memory", "the kernel killed a process of it for want of memory".to_owned()));
+    }
+    if let Some(error) = &container.error {
+        lines.push(("error", error.clone()));
+    }
+    if let Some(output) = container.health.as_ref().and_then(|h| h.output.as_ref()) {
+        lines.push(("health check", output.clone()));
+    }
+    let counts = format!(
+        "{} crashes, {} restarts ({} lately); {} attempts by keepwell",
+        container.crashes, container.restarts, container.restarts_in_window, container.healed
+    );
+    lines.push(("counted", counts));
+    let policy = format!(
+        "{}, restarted {} times by it (the engine's count)",
+        container.policy, container.restart_count
+    );
+    lines.push(("policy", policy));
+    let healing = if container.restart {
+        format!("on; step {} of the backoff", container.step)
+    } else {
+        because("not-configured")
+    };
+    lines.push(("healing", healing));
+    if let Some(next) = container.next_attempt {
+        lines.push(("next attempt", next.readable()));
+    }
+    let Some(usage) = &container.usage else { return lines };
+    let pair = |word: &'static str, one: Option<u64>, other: Option<u64>, texts: [&str; 2]| {
+        let (one, other) = (bytes(one?), bytes(other?));
+        Some((word, format!("{one} {}, {other} {}", texts[0], texts[1])))
+    };
+    let of = |limit: Option<String>| limit.unwrap_or_else(|| "the host".to_owned());
+    if let (Some(cpus), Some(ratio)) = (usage.cpus, usage.cpu_ratio) {
+        let of = of(usage.cpu_limit.map(|n| format!("its limit of {n}")));
+        lines.push(("processors", format!("{cpus:.2}, {:.1} % of {of}", ratio * 100.0)));
+    }
+    if let (Some(used), Some(ratio)) = (usage.memory_bytes, usage.memory_ratio) {
+        let of = of(usage.memory_limit_bytes.map(|n| format!("its limit of {}", bytes(n))));
+        lines.push(("memory", format!("{}, {:.1} % of {of}", bytes(used), ratio * 100.0)));
+    }
+    let [network, block] = [["received", "sent"], ["read", "written"]];
+    lines.extend(pair("network", usage.received_bytes, usage.sent_bytes, network));
+    lines.extend(pair("block devices", usage.read_bytes, usage.written_bytes, block));
+    lines
+}
+
 pub(super) fn because(reason: &str) -> String {
     meaning(reason).map_or_else(|| reason.to_owned(), |means| format!("{reason}: {means}"))
 }
@@ -187,6 +257,11 @@ mod tests {
         insta::assert_snapshot!("explain_failed_unit", of("nginx"));
         insta::assert_snapshot!("explain_held_unit", of("web@2"));
         insta::assert_snapshot!("explain_disk", of("disk:/var"));
+        let containers = StatusReport::of(&sample::containers(), "0.1.0", Lines::Shown);
+        let of = |check| render(&containers.explain(check).unwrap(), sample::AT, PIPE);
+        insta::assert_snapshot!("explain_unhealthy_container", of("shop-db-1"));
+        insta::assert_snapshot!("explain_container_that_ended", of("container:job"));
+        insta::assert_snapshot!("explain_held_container", of("web"));
         let busy = StatusReport::of(&sample::busy(), "0.1.0", Lines::Hidden);
         let of = |check| render(&busy.explain(check).unwrap(), sample::AT, PIPE);
         insta::assert_snapshot!("explain_acknowledged_unit", of("nginx"));
@@ -196,9 +271,10 @@ mod tests {
     #[test]
     fn hostile_texts_steer_no_terminal() {
         let report = StatusReport::of(&sample::hostile(), "0.1.0", Lines::Shown);
-        let id = report.checks[0].id.clone();
-        let text = render(&report.explain(&id).unwrap(), sample::AT, PIPE);
-        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+        for check in &report.checks {
+            let text = render(&report.explain(&check.id).unwrap(), sample::AT, PIPE);
+            assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
+        }
     }
 
     #[test]

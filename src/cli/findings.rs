@@ -11,6 +11,7 @@ use crate::systemd::bus::{Bus, BusAddress, BusError};
 use super::doctor::NO_CHANNELS;
 use super::{Finding, Level};
 
+mod containers;
 mod files;
 mod ports;
 mod rights;
@@ -35,6 +36,7 @@ pub(super) fn find(config: Option<PathBuf>, user: bool) -> Vec<Finding> {
                 findings.push(Finding::bad(NO_CHANNELS, Level::Warn, text, remedy));
             }
             findings.extend(telemetry::find(&plan));
+            findings.extend(containers::find(&plan));
             findings.extend(ports::find(&plan.config.http));
             if !user {
                 let place = Place::host().with_config(config.clone());

@@ -14,7 +14,7 @@ use super::{Global, terminal};
 
 #[derive(Debug, Args)]
 pub(super) struct HoldArgs {
-    /// The unit, or 'all'
+    /// The unit, a container as container:NAME, or 'all'
     unit: String,
     /// For how long: 30s, 10m, 1h, 2d, 1h30m
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
@@ -26,7 +26,7 @@ pub(super) struct HoldArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct UnholdArgs {
-    /// The unit, or 'all'
+    /// The unit, a container as container:NAME, or 'all'
     unit: String,
 }
 
@@ -63,6 +63,8 @@ fn unit(name: &str) -> Option<String> {
     ];
     match name.strip_prefix("unit:").unwrap_or(name) {
         "all" => None,
+        // As its check is called; no unit can be called so without a suffix.
+        container if container.starts_with("container:") => Some(container.to_owned()),
         full if SUFFIXES.iter().any(|s| full.ends_with(s)) => Some(full.to_owned()),
         short => Some(format!("{short}.service")),
     }
@@ -77,5 +79,10 @@ mod tests {
         assert_eq!(unit("all"), None);
         assert_eq!(unit("nginx").as_deref(), Some("nginx.service"));
         assert_eq!(unit("unit:backup.timer").as_deref(), Some("backup.timer"));
+        assert_eq!(unit("container:web").as_deref(), Some("container:web"));
+        assert_eq!(
+            unit("container:podman/web.service").as_deref(),
+            Some("container:podman/web.service")
+        );
     }
 }

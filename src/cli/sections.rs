@@ -21,11 +21,16 @@ struct Section {
     none: &'static str,
 }
 
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 7] = [
     Section {
         title: "Services",
         kinds: &["unit", "units"],
         none: "none is watched by name, none has failed",
+    },
+    Section {
+        title: "Containers",
+        kinds: &["container"],
+        none: "none is watched by name, none has a problem",
     },
     Section { title: "Disk", kinds: &["disk", "inodes"], none: "not watched" },
     Section {
@@ -54,6 +59,7 @@ pub(super) fn render(report: &StatusReport, now: Wall, look: Look, all: bool) ->
             report.checks.iter().filter(|c| section.holds(&c.id)).collect();
         heading(&mut out, section.title, checks.iter().map(|c| c.severity).max(), look);
         checks.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.id.cmp(&b.id)));
+        let crowd = table::crowd(&mut checks, all);
         let bad = checks.iter().filter(|c| c.severity != Severity::Healthy).count();
         let hidden = if all { 0 } else { (checks.len() - bad).saturating_sub(HEALTHY_SHOWN) };
         checks.truncate(checks.len() - hidden);
@@ -64,6 +70,9 @@ pub(super) fn render(report: &StatusReport, now: Wall, look: Look, all: bool) ->
         }
         if hidden > 0 {
             let text = format!("and {hidden} healthy checks more (--all lists them)");
+            let _ = writeln!(out, "{}", look.dim(&text));
+        }
+        if let Some(text) = crowd {
             let _ = writeln!(out, "{}", look.dim(&text));
         }
     }

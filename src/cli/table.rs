@@ -22,10 +22,13 @@ pub(super) fn render(report: &StatusReport, now: Wall, look: Look, all: bool) ->
     let _ = writeln!(out, "{}\n", headline(report, look));
     let mut checks: Vec<&CheckReport> = report.checks.iter().collect();
     checks.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.id.cmp(&b.id)));
+    let crowd = crowd(&mut checks, all);
     let bad = checks.iter().filter(|c| c.severity != Severity::Healthy).count();
     let hidden = if all { 0 } else { (checks.len() - bad).saturating_sub(HEALTHY_SHOWN) };
     checks.truncate(checks.len() - hidden);
-    if checks.is_empty() {
+    if checks.is_empty() && crowd.is_some() {
+        // What is said of them below is enough.
+    } else if checks.is_empty() {
         let text = if report.ready { "Nothing to watch was found." } else { "No checks yet." };
         let _ = writeln!(out, "{text}");
     } else {
@@ -35,8 +38,23 @@ pub(super) fn render(report: &StatusReport, now: Wall, look: Look, all: bool) ->
         let text = format!("and {hidden} healthy checks more (--all lists them)");
         let _ = writeln!(out, "{}", look.dim(&text));
     }
+    if let Some(text) = crowd {
+        let _ = writeln!(out, "{}", look.dim(&text));
+    }
     tail(&mut out, report, now, look);
     out
+}
+
+/// Takes out the healthy containers that nobody named, unless all are asked for; gives the line
+/// that counts them.
+pub(super) fn crowd(checks: &mut Vec<&CheckReport>, all: bool) -> Option<String> {
+    let before = checks.len();
+    checks.retain(|check| all || !check.is_of_the_crowd());
+    match before - checks.len() {
+        0 => None,
+        1 => Some("and 1 healthy container that nobody named (--all lists it)".to_owned()),
+        n => Some(format!("and {n} healthy containers that nobody named (--all lists them)")),
+    }
 }
 
 /// How the host is, in one line.
@@ -73,7 +91,7 @@ fn columns(check: &CheckReport, now: Wall) -> [String; 4] {
     if check.severity != Severity::Healthy {
         let _ = write!(what, " [{}]", visible(&check.reason));
     }
-    if let Some(next) = check.unit.as_ref().and_then(|u| u.next_attempt)
+    if let Some(next) = check.next_attempt()
         && next.0 > now
     {
         let _ = write!(
@@ -117,6 +135,9 @@ pub(super) fn tail(out: &mut String, report: &StatusReport, now: Wall, look: Loo
     let down = report.channels.iter().filter(|c| c.is_down());
     let down = down.map(|c| format!("{} ({}) {}", c.name, c.kind, c.trouble()));
     list(out, "Channels that do not deliver", down, look);
+    let failing = report.hooks.iter().filter(|hook| !hook.trouble().is_empty());
+    let failing = failing.map(|h| format!("{} ({}) {}", h.name, h.kind, h.trouble()));
+    list(out, "Hooks that do not get through", failing, look);
 }
 
 fn list(out: &mut String, title: &str, lines: impl Iterator<Item = String>, look: Look) {
@@ -162,6 +183,7 @@ mod tests {
         );
         insta::assert_snapshot!("no_checks", drawn(&sample::snapshot(Vec::new()), PIPE));
         insta::assert_snapshot!("busy", drawn(&sample::busy(), PIPE));
+        insta::assert_snapshot!("containers", drawn(&sample::containers(), PIPE));
         let narrow = Look { colour: false, width: Some(60) };
         insta::assert_snapshot!("narrow", drawn(&sample::failing(), narrow));
     }
@@ -191,5 +213,15 @@ mod tests {
         let text = render(&report, sample::AT, PIPE, false);
         assert!(text.contains("and 626 healthy checks more"), "{text}");
         assert!(render(&report, sample::AT, PIPE, true).contains("w0999.service"));
+    }
+
+    #[test]
+    fn a_crowd_of_containers_is_counted_and_what_is_wrong_with_one_is_listed() {
+        let report = StatusReport::of(&sample::crowd(200), "1", Lines::Shown);
+        let text = render(&report, sample::AT, PIPE, false);
+        assert!(text.contains("and 150 healthy containers that nobody named"), "{text}");
+        assert!(text.contains("container:c0196") && !text.contains("container:c0197"), "{text}");
+        let all = render(&report, sample::AT, PIPE, true);
+        assert!(all.contains("container:c0197") && !all.contains("nobody named"), "{all}");
     }
 }

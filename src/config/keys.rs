@@ -2,11 +2,15 @@
 //! `config show`, the merging of documents and the tables of `docs/configuration.md` come from it;
 //! a test keeps it true to what the readers ask for. The keys of a channel kind are the kind's own.
 
+mod containers;
 mod export;
+mod hooks;
 mod tell;
 mod watch;
 
+use containers::{CONTAINER, CONTAINERS};
 use export::{AZURE, OTLP, TELEMETRY};
+use hooks::HOOK;
 use tell::{ALERTS, CHANNEL, ESCALATION, MAINTENANCE, OUTBOUND, REPORT, ROUTE};
 use watch::{BACKOFF, CRASH_LOOP, HEARTBEAT, HOST, PROBE, UNIT, UNITS};
 
@@ -116,6 +120,17 @@ pub const ROOT: &[Key] = &[
         "probe",
         Kind::OpenSections(PROBE),
         "Something that is asked at an interval; the type has more keys.",
+    ),
+    table("containers", Kind::Table(CONTAINERS), "Containers of Docker and Podman."),
+    table(
+        "container",
+        Kind::Sections(CONTAINER),
+        "A container, or all that fit; all that is said of which must fit.",
+    ),
+    table(
+        "hook",
+        Kind::OpenSections(HOOK),
+        "A service that is told of the life of containers; the type has more keys.",
     ),
     table("alerts", Kind::Table(ALERTS), "How alerts are told."),
     table(

@@ -36,8 +36,9 @@ pub use paths::{Paths, PathsError};
 pub use secret::Secret;
 pub use section::{Reader, Section};
 pub use settings::{
-    Agent, Azure, ChannelSection, Cloud, Config, HostFilters, Http, Identity, Journal, Otlp,
-    Outbound, ProbeSection, Proxy, Signal, Store, Telemetry, Temporality,
+    Agent, Azure, ChannelSection, Cloud, Config, Containers, EngineAddress, HookSection,
+    HostFilters, Http, Identity, Journal, Otlp, Outbound, ProbeSection, Proxy, Signal, Store,
+    Telemetry, Temporality,
 };
 pub use sink::Sink;
 

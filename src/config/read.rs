@@ -17,8 +17,11 @@ use super::tree::{Table, Value};
 
 mod alerts;
 mod channels;
+mod containers;
 mod export;
+mod hooks;
 mod probes;
+mod restarts;
 mod units;
 
 use alerts::Told;
@@ -57,6 +60,9 @@ pub(super) fn config(document: &Table, options: &Options, sink: &mut Sink) -> Co
     let host = host(&mut sections, &mut rules, &mut told, sink);
     let heartbeat_places = units::units(&mut sections, &mut rules, &mut told, sink);
     let probes = probes::probes(&mut sections, &mut rules, &mut told, sink);
+    let containers = containers::containers(&mut sections, &mut rules, &mut told, sink);
+    let hooks = hooks::hooks(&mut sections, sink);
+    rules.hooks = hooks.iter().map(|hook| hook.rule.clone()).collect();
     let (mut channels, mut names) = channels::channels(&mut sections, sink);
     let outbound = channels::outbound(&mut sections, sink);
     let telemetry = export::telemetry(&mut sections, &outbound, sink);
@@ -76,6 +82,8 @@ pub(super) fn config(document: &Table, options: &Options, sink: &mut Sink) -> Co
         telemetry,
         channels,
         probes,
+        containers,
+        hooks,
         files: Vec::new(),
         warnings: Diagnostics::default(),
     }
@@ -130,10 +138,14 @@ fn split(document: &Table, sink: &mut Sink) -> Sections {
                     let found = sink
                         .error(node.at, format!("`{name}` must be a table, not {}", value.kind()));
                     // The plural is easily taken for the list of units.
-                    found.hint(if name == "units" {
-                        "to name a unit write [[unit]]; [units] is about all others".to_owned()
-                    } else {
-                        format!("write [{name}] and its keys below")
+                    found.hint(match name.as_str() {
+                        "units" => {
+                            "to name a unit write [[unit]]; [units] is about all others".to_owned()
+                        }
+                        "containers" => "to name a container write [[container]]; [containers] is \
+                                         about all others"
+                            .to_owned(),
+                        _ => format!("write [{name}] and its keys below"),
                     });
                 }
             }
@@ -249,10 +261,16 @@ fn levels(
         return;
     };
     let mut inner = section.read(reader.sink());
+    thresholds(&mut inner, most, into);
+    told.read(&mut inner, &[check]);
+    inner.finish();
+}
+
+/// Reads the keys of thresholds over what stands as the default.
+fn thresholds(inner: &mut Reader<'_>, most: f64, into: &mut Levels) {
     let warning = inner.level("warning", most).unwrap_or(into.warning());
     let critical = inner.level("critical", most).unwrap_or(into.critical());
-    let confirm = confirm(&mut inner, into.confirm(), |lasting| lasting);
-    told.read(&mut inner, &[check]);
+    let confirm = confirm(inner, into.confirm(), |lasting| lasting);
     match Levels::try_new(warning, critical, confirm) {
         Ok(levels) => *into = levels,
         Err(why) => {
@@ -270,7 +288,6 @@ fn levels(
             }
         }
     }
-    inner.finish();
 }
 
 /// Reads when a condition counts; `recovery` is for how long it must be well again unless said.

@@ -4,11 +4,14 @@ use serde_json::{Map, Value, json};
 
 use super::keys::{Key, Kind, ROOT};
 
-/// The schema as JSON (draft 2020-12). `channels` and `probes` are the types there are of each, with
-/// their own keys.
-pub fn json(channels: &[(&str, &[Key])], probes: &[(&str, &[Key])]) -> Value {
+/// The types of a section, each with its own keys.
+type Types<'a> = Vec<(&'a str, &'a [Key])>;
+
+/// The schema as JSON (draft 2020-12). `kinds` are the sections whose keys depend
+/// on their type, and the types there are of each, with their own keys.
+pub fn json(kinds: &[(&str, Types<'_>)]) -> Value {
     let mut schema = table(ROOT, false);
-    for (section, kinds) in [("channel", channels), ("probe", probes)] {
+    for (section, kinds) in kinds {
         if kinds.is_empty() {
             continue;
         }
@@ -142,7 +145,7 @@ mod tests {
             example: "{ credential = \"ops-url\" }",
             doc: "Where to. Required.",
         }];
-        let schema = json(&[("webhook", KEYS), ("other", &[])], &[]);
+        let schema = json(&[("channel", vec![("webhook", KEYS), ("other", &[])])]);
         let unit = &schema["properties"]["unit"]["items"];
         assert_eq!(unit["required"], json!(["name"]));
         assert_eq!(unit["additionalProperties"], json!(false));
@@ -156,7 +159,7 @@ mod tests {
         assert_eq!(channel["allOf"][0]["then"]["required"], json!(["url"]));
         assert!(channel["allOf"][0]["then"]["properties"]["url"]["anyOf"].is_array());
         assert_eq!(
-            json(&[], &[])["properties"]["channel"]["items"]["additionalProperties"],
+            json(&[])["properties"]["channel"]["items"]["additionalProperties"],
             json!(true)
         );
     }

@@ -211,7 +211,7 @@ impl Reader<'_> {
     }
 
     /// As [`Self::texts`], at least one; the hint says what to do in place of an empty list.
-    pub(super) fn some_texts(
+    pub(in crate::config) fn some_texts(
         &mut self,
         key: &'static str,
         hint: &str,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::Rules;
-use crate::engine::rules::ChannelRule;
+use crate::engine::rules::{ChannelRule, HookRule};
 
 use super::diagnostic::Diagnostics;
 use super::secret::Secret;
@@ -41,6 +41,10 @@ pub struct Config {
     pub channels: Vec<ChannelSection>,
     /// What is asked; the kinds read the rest of each section.
     pub probes: Vec<ProbeSection>,
+    /// Which container engines are watched.
+    pub containers: Containers,
+    /// Who is told of the life of containers; the kinds read the rest of each section.
+    pub hooks: Vec<HookSection>,
     /// The files that were read, in rising weight.
     pub files: Vec<PathBuf>,
     /// What is odd about it.
@@ -357,6 +361,53 @@ impl ProbeSection {
     /// Reports that no kind of this name exists; `known` are those that do.
     pub fn unknown_kind(&self, known: &[&str], sink: &mut Sink) {
         let message = format!("there is no probe type \"{}\"", brief(&self.kind));
+        let hint = suggestion(&self.kind, known).replace("it takes", "types:");
+        sink.error(self.kind_at, message).hint(hint);
+    }
+}
+
+/// `[containers]`, apart from what is a rule.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Containers {
+    /// No container engine is looked for at all.
+    pub off: bool,
+    /// The engines that were named; `None`: those whose sockets there are.
+    pub engines: Option<Vec<EngineAddress>>,
+}
+
+/// A container engine that was named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineAddress {
+    /// Unique, such as `docker` or `podman`.
+    pub name: Arc<str>,
+    /// `unix:///PATH` or `tcp://HOST:PORT`, checked to be one of them.
+    pub url: String,
+    /// Where it stands.
+    pub at: Place,
+}
+
+/// One `[[hook]]`. Its kind reads `section`, from which the keys of every hook are taken out.
+#[derive(Debug, Clone)]
+pub struct HookSection {
+    /// Unique among hooks.
+    pub name: Arc<str>,
+    /// The word after `type =`.
+    pub kind: String,
+    /// What every hook can say, as the engine needs it; where no events are said it is empty, and
+    /// the kind says which.
+    pub rule: HookRule,
+    /// The keys of the kind.
+    pub section: Section,
+    /// Where the type stands.
+    pub(super) kind_at: Place,
+    /// Where the events stand, if they were said.
+    pub(crate) events_at: Option<Place>,
+}
+
+impl HookSection {
+    /// Reports that no kind of this name exists; `known` are those that do.
+    pub fn unknown_kind(&self, known: &[&str], sink: &mut Sink) {
+        let message = format!("there is no hook type \"{}\"", brief(&self.kind));
         let hint = suggestion(&self.kind, known).replace("it takes", "types:");
         sink.error(self.kind_at, message).hint(hint);
     }

@@ -84,6 +84,13 @@ fn the_defaults_of_the_table_are_those_of_the_code() {
     let keys = "max_age = \"5m\"\nseverity = \"warning\"\nfor = \"0s\"\nrecovery = \"0s\"\n\
                 failures = 1\nsuccesses = 1";
     assert_eq!(beat(keys), beat(""));
+    let container =
+        |more: &str| good(&[&format!("[[container]]\nname = \"a\"\n{more}")], &[]).rules;
+    let keys = "restart = false\nrequired = false\nseverity = \"warning\"\nfor = \"1m\"\n\
+                recovery = \"0s\"\nbackoff = {}\nrestart_loop = { max = 3, window = \"5m\" }";
+    let mut said = container(keys);
+    assert_eq!(said.containers.list[0].severity.take(), Some(Severity::Warning));
+    assert_eq!(said, container(""));
     let channel = |more: &str| {
         good(&[&format!("[[channel]]\nname = \"a\"\ntype = \"b\"\n{more}")], &[]).rules
     };

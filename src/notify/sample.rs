@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::Outgoing;
 use crate::engine::alert::{
-    Ack, ActNote, AlertKey, AlertRecord, Gist, Happening, Item, Notice, NoticeKind, Notification,
-    Report, ReportLine,
+    Ack, ActNote, AlertKey, AlertRecord, ContainerFacts, Gist, Happening, Item, Notice, NoticeKind,
+    Notification, Report, ReportLine,
 };
 use crate::engine::event::Actor;
 use crate::engine::time::{Boot, Now, Wall};
@@ -44,6 +44,7 @@ pub(super) fn alert() -> AlertRecord {
         flapping: false,
         cause: None,
         escalated: 0,
+        container: None,
     }
 }
 
@@ -100,6 +101,7 @@ pub(super) fn all() -> Vec<(&'static str, Notification)> {
     all.push(("report-well", report(false)));
     all.push(("notices", notices()));
     all.push(("test", bare(Gist::Test)));
+    all.extend(containers());
     all
 }
 
@@ -200,6 +202,69 @@ fn report(bad: bool) -> Notification {
         checks,
     };
     Notification { report: Some(report), ..bare(Gist::Report) }
+}
+
+/// One message of each thing that is told of containers.
+fn containers() -> Vec<(&'static str, Notification)> {
+    let of = |name: &str, kind, severity, reason, summary: &str| {
+        let engine = if name.starts_with("podman/") { "podman" } else { "docker" };
+        AlertRecord {
+            key: AlertKey { check: CheckId::new(CheckKind::Container, name), kind },
+            severity,
+            reason,
+            summary: summary.into(),
+            told_severity: Some(severity),
+            lines: Vec::new(),
+            acts: Vec::new(),
+            next: None,
+            container: Some(Box::new(ContainerFacts {
+                engine: engine.into(),
+                image: "registry.example.org/shop/api:1.4".into(),
+                project: Some("shop".into()),
+                service: Some("api".into()),
+                ..ContainerFacts::default()
+            })),
+            ..alert()
+        }
+    };
+    let known = |alert: AlertRecord, change: fn(&mut ContainerFacts)| {
+        let mut container = alert.container.clone().unwrap_or_default();
+        change(&mut container);
+        AlertRecord { container: Some(container), ..alert }
+    };
+    use AlertKind::{CrashLoop, Memory, State};
+    use Severity::{Critical, Warning};
+    let died = of("shop-api-1", State, Critical, Reason::ExitCode, "ended with exit code 3");
+    let died = AlertRecord {
+        lines: vec!["starting".into(), "cannot reach the database".into()],
+        next: Some("restart in 10 s (attempt 1)".into()),
+        ..known(died, |c| (c.exit_code, c.restarts) = (Some(3), 2))
+    };
+    let oom = of("worker", State, Warning, Reason::OutOfMemory, "killed for want of memory");
+    let oom = known(oom, |c| {
+        (c.exit_code, c.project, c.service) = (Some(137), None, None);
+    });
+    let unhealthy = of("podman/web", State, Warning, Reason::Unhealthy, "unhealthy");
+    let unhealthy = known(unhealthy, |c| c.health = Some("HTTP 503 from /ready".into()));
+    let looping = of("shop-api-1", CrashLoop, Warning, Reason::CrashLoop, "5 restarts in 5 min");
+    let looping = known(looping, |c| (c.exit_code, c.restarts) = (Some(1), 5));
+    let memory = "95 % of memory in use, 486 MiB of 512 MiB (over 90 %)";
+    let memory = of("shop-api-1", Memory, Warning, Reason::OverThreshold, memory);
+    let restored = AlertRecord {
+        resolved: Some(AT.after(Duration::from_secs(42))),
+        next: None,
+        lines: Vec::new(),
+        ..died.clone()
+    };
+    let opened = |alert| self::of(Happening::Opened, alert);
+    vec![
+        ("container-died", opened(died)),
+        ("container-out-of-memory", opened(oom)),
+        ("container-unhealthy", opened(unhealthy)),
+        ("container-restart-loop", opened(looping)),
+        ("container-memory", opened(memory)),
+        ("container-restored", self::of(Happening::Resolved, restored)),
+    ]
 }
 
 fn notices() -> Notification {

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::engine::{Human, Severity};
+use crate::engine::{Human, Severity, bytes};
 
 use super::report::{
-    AlertReport, ChannelReport, CheckReport, Counts, HoldReport, MaintenanceReport, SilenceReport,
-    Stamp, StatusReport, meaning,
+    AlertReport, ChannelReport, CheckReport, ContainerReport, Counts, HoldReport, HookReport,
+    MaintenanceReport, SilenceReport, Stamp, StatusReport, UsageReport, meaning,
 };
 use super::visible;
 
@@ -40,7 +40,13 @@ pub(super) fn render(report: &StatusReport, url: &str) -> String {
         labels: report.labels.iter().map(|(k, v)| shown(&format!("{k}={v}"))).collect(),
         counts: report.counts,
         bad: bad.into_iter().map(row).collect(),
-        good: report.checks.iter().filter(|c| c.severity == Severity::Healthy).map(row).collect(),
+        good: report
+            .checks
+            .iter()
+            .filter(|c| c.severity == Severity::Healthy && c.container.is_none())
+            .map(row)
+            .collect(),
+        containers: report.checks.iter().filter_map(Container::of).collect(),
         alerts: open.iter().take(CARDS).map(|a| Alert::of(a, report.timestamp)).collect(),
         more_alerts: open.len().saturating_sub(CARDS),
         recent: report.recent.iter().filter_map(Ended::of).collect(),
@@ -56,6 +62,7 @@ pub(super) fn render(report: &StatusReport, url: &str) -> String {
             .map(|m| shown(&MaintenanceReport::line(m)))
             .collect(),
         channels: report.channels.iter().map(Channel::of).collect(),
+        hooks: report.hooks.iter().map(Channel::of_hook).collect(),
     };
     // Rendering writes to a string and calls nothing that can fail.
     askama::Template::render(&page).unwrap_or_default()
@@ -101,11 +108,13 @@ struct Row {
 impl Row {
     fn of(check: &CheckReport, now: Stamp) -> Self {
         let mut detail = Vec::new();
-        if let Some(unit) = &check.unit {
-            if let Some(next) = unit.next_attempt.filter(|n| *n > now) {
+        let unit = check.unit.as_ref().map(|u| (u.crashes, u.healed));
+        let counts = unit.or_else(|| check.container.as_ref().map(|c| (c.crashes, c.healed)));
+        if let Some((crashes, healed)) = counts {
+            if let Some(next) = check.next_attempt().filter(|n| *n > now) {
                 detail.push(format!("next restart at {}", next.time_of_day()));
             }
-            for (count, word) in [(unit.crashes, "crash"), (unit.healed, "restart by keepwell")] {
+            for (count, word) in [(crashes, "crash"), (healed, "restart by keepwell")] {
                 match count {
                     0 => {}
                     1 => detail.push(format!("1 {word}")),
@@ -124,6 +133,57 @@ impl Row {
             for_: human(now, check.since),
             detail: detail.join(" · "),
         }
+    }
+}
+
+/// A container, whatever its state.
+struct Container {
+    name: String,
+    severity: &'static str,
+    state: String,
+    image: String,
+    compose: String,
+    cpu: String,
+    memory: String,
+    restarts: u64,
+    up: String,
+    since: String,
+}
+
+impl Container {
+    fn of(check: &CheckReport) -> Option<Self> {
+        let container: &ContainerReport = check.container.as_ref()?;
+        let compose = [&container.project, &container.service];
+        let compose: Vec<&str> = compose.into_iter().flatten().map(String::as_str).collect();
+        let usage = container.usage.as_ref();
+        let up = container.uptime_seconds.map(|up| Duration::from_secs(up as u64));
+        let since = if up.is_some() { container.started } else { container.finished };
+        Some(Self {
+            name: shown(&container.name),
+            severity: check.severity.as_str(),
+            state: shown(&container.state_in_words()),
+            image: shown(&container.image),
+            compose: shown(&compose.join(" / ")),
+            cpu: usage.and_then(|u| u.cpu_ratio).map(percent).unwrap_or_default(),
+            memory: usage.map(memory).unwrap_or_default(),
+            restarts: container.restarts,
+            up: up.map(|up| Human(up).to_string()).unwrap_or_default(),
+            since: since.map(|at| at.readable()).unwrap_or_default(),
+        })
+    }
+}
+
+fn percent(ratio: f64) -> String {
+    format!("{:.0} %", ratio * 100.0)
+}
+
+/// `128.0 MiB of 512.0 MiB`; without a limit what part of the host it is.
+fn memory(usage: &UsageReport) -> String {
+    let Some(used) = usage.memory_bytes else { return String::new() };
+    match (usage.memory_limit_bytes, usage.memory_ratio) {
+        (Some(limit), _) => format!("{} of {}", bytes(used), bytes(limit)),
+        (None, Some(ratio)) => format!("{} ({} of the host)", bytes(used), percent(ratio)),
+        (None, None) => bytes(used),
     }
 }
 
@@ -204,6 +264,18 @@ impl Channel {
             tone,
             trouble: if channel.is_down() { shown(&channel.trouble()) } else { String::new() },
         }
+    }
+}
+
+impl Channel {
+    fn of_hook(hook: &HookReport) -> Self {
+        let trouble = shown(&hook.trouble());
+        let (state, tone) = match (trouble.is_empty(), hook.sent) {
+            (false, _) => ("failing".to_owned(), "warning"),
+            (true, 0) => ("untried".to_owned(), "unknown"),
+            (true, sent) => (format!("works, {sent} calls"), "healthy"),
+        };
+        Self { name: shown(&hook.name), kind: shown(&hook.kind), state, tone, trouble }
     }
 }
 
@@ -332,6 +404,32 @@ mod tests {
         let html = page(&sample::many(1000), Lines::Hidden);
         assert!(html.len() < 700_000, "{} bytes", html.len());
         assert!(html.contains("334 checks need attention now"));
+    }
+
+    #[test]
+    fn each_container_is_shown_with_what_it_uses() {
+        let html = page(&sample::containers(), Lines::Hidden);
+        for text in [
+            "Containers (5)",
+            "<td class=\"id\">shop-db-1<small>shop / db</small></td>",
+            "<span class=\"tag\">running (unhealthy)</span>",
+            "<span class=\"tag\">exited with code 137</span>",
+            "<td>128 MiB of 512 MiB</td>",
+            "<td>2.0 GiB (12 % of the host)</td>",
+            "<td>50 %</td>",
+            "title=\"since 2026-01-31 05:17:22 UTC\">2 h</td>",
+            "unhealthy: 3 checks failed in a row",
+            "next restart at 07:17:42 UTC",
+            "discovery, works, 40 calls",
+            "failing: no answer within 5 s (3 waiting)",
+        ] {
+            assert!(html.contains(text), "{text} in {html}");
+        }
+        // What a health check printed is log text, and labels may hold passwords.
+        assert!(!html.contains("connection to 127.0.0.1") && !html.contains("apr1"));
+        assert!(!page(&sample::healthy(), Lines::Hidden).contains("Containers"));
+        let crowd = page(&sample::crowd(200), Lines::Hidden);
+        assert!(crowd.len() < 200_000, "{} bytes", crowd.len());
     }
 
     #[test]

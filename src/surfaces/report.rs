@@ -14,6 +14,7 @@ use crate::engine::{CheckId, Reason, Severity, Snapshot};
 mod alert;
 mod channel;
 mod check;
+mod container;
 mod quiet;
 mod stamp;
 
@@ -23,6 +24,10 @@ pub use alert::{
 };
 pub use channel::{ChannelList, ChannelReport, TestReport, TestResult, near_names};
 pub use check::{CheckReport, ConditionReport, DecisionReport, UnitReport};
+pub use container::{
+    ContainerList, ContainerReport, HealthReport, HookReport, LogReport, UsageReport,
+};
+pub(super) use container::{cpu_ratio, is_up, memory_ratio};
 pub use quiet::{HoldReport, MaintenanceReport, SilenceList, SilenceReport, SilencedReport};
 pub use stamp::Stamp;
 
@@ -128,6 +133,9 @@ pub struct StatusReport {
     /// Who can be told.
     #[serde(default)]
     pub channels: Vec<ChannelReport>,
+    /// Who is told of the life of containers.
+    #[serde(default)]
+    pub hooks: Vec<HookReport>,
 }
 
 /// `/api/v1/explain`: one check and what bears on it.
@@ -171,7 +179,11 @@ impl StatusReport {
             labels: (*snapshot.labels).clone(),
             units_total: snapshot.units_total,
             counts: Counts::of(snapshot),
-            checks: snapshot.checks.iter().map(|c| CheckReport::from(&**c)).collect(),
+            checks: snapshot
+                .checks
+                .iter()
+                .map(|c| CheckReport::of(c, snapshot.at, lines))
+                .collect(),
             alerts: snapshot.alerts.iter().map(|a| AlertReport::of(a, snapshot, lines)).collect(),
             alert_counts: AlertCounts::of(snapshot, |_| true),
             recent: snapshot
@@ -185,6 +197,7 @@ impl StatusReport {
             maintenance: MaintenanceReport::all(snapshot),
             quiet: snapshot.quiet.map(|r| r.as_str().to_owned()),
             channels: snapshot.channels.iter().map(ChannelReport::from).collect(),
+            hooks: snapshot.hooks.iter().map(HookReport::from).collect(),
         }
     }
 
@@ -195,7 +208,9 @@ impl StatusReport {
     /// The ids that come nearest, best first, at most three.
     pub fn explain(&self, asked: &str) -> Result<ExplainReport, Vec<String>> {
         let check = self.meant(asked).ok_or_else(|| self.near(asked))?.clone();
+        // Holds call a container as its check is called.
         let unit = check.unit.as_ref().map(|u| u.name.as_str());
+        let unit = unit.or(check.container.as_ref().map(|_| check.id.as_str()));
         let alerts: Vec<_> = self.alerts.iter().filter(|a| a.check == check.id).cloned().collect();
         let severity = alerts.iter().map(|a| a.severity).fold(check.severity, Ord::max);
         Ok(ExplainReport {

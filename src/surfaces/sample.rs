@@ -14,6 +14,10 @@ use crate::engine::{
     Snapshot, Wall,
 };
 
+mod containers;
+
+pub(crate) use containers::{containers, crowd};
+
 /// 2026-01-31T07:17:22.5Z.
 pub(crate) const AT: Wall = Wall(1_769_843_842_500_000);
 
@@ -42,6 +46,7 @@ pub(crate) fn snapshot(mut checks: Vec<CheckView>) -> Snapshot {
         quiet: None,
         channels: Vec::new(),
         exports: Vec::new(),
+        hooks: Vec::new(),
         bus_reconnects: 0,
         loop_lag: 0,
         units_total: Some(180),
@@ -75,6 +80,7 @@ pub(crate) fn check(
         consecutive_failures: u32::from(severity.alerts()) * 3,
         values: Vec::new(),
         unit: None,
+        container: None,
         decisions: Vec::new(),
     }
 }
@@ -208,6 +214,7 @@ pub(crate) fn failing() -> Snapshot {
         flapping: false,
         cause: None,
         escalated: 0,
+        container: None,
     })];
     shown.holds = vec![Hold {
         unit: Some("web@2.service".into()),
@@ -241,6 +248,7 @@ pub(crate) fn alert(id: &str, check: CheckId, severity: Severity, summary: &str)
         flapping: false,
         cause: None,
         escalated: 0,
+        container: None,
     }
 }
 
@@ -387,14 +395,16 @@ pub(crate) fn many(count: usize) -> Snapshot {
 /// Names and texts that try to break out of whatever shows them.
 pub(crate) fn hostile() -> Snapshot {
     let name = "x\"><script>alert(1)</script>\\\n\u{1b}[31m'.service";
-    let mut shown = snapshot(vec![unit(
+    let evil = "<script>x\"></script>\n\u{1b}[2J\u{202e}";
+    let failed = unit(
         name,
         Severity::Critical,
         Reason::ExitCode,
         "<img src=x onerror=alert(2)> \u{1b}[2J\u{202e}",
-    )]);
+    );
+    let mut shown = snapshot(vec![failed, containers::hostile(evil)]);
+    shown.hooks = vec![containers::hostile_hook(evil)];
     shown.host = "<b>host</b>".into();
-    let evil = "<script>x\"></script>\n\u{1b}[2J\u{202e}";
     let actor = Actor(evil.to_owned());
     let mut opened = alert("a1", CheckId::unit(name), Severity::Critical, evil);
     opened.lines = vec![evil.to_owned()];

@@ -32,7 +32,8 @@ pub fn status_line(snapshot: &Snapshot) -> String {
         if let Some(check) = foremost(snapshot) {
             // Writing to a string cannot fail.
             let _ = write!(line, " — {} {}", check.id, check.summary);
-            if let Some(at) = check.unit.as_ref().and_then(|u| u.next_attempt)
+            let unit = check.unit.as_ref().and_then(|u| u.next_attempt);
+            if let Some(at) = unit.or_else(|| check.container.as_ref().and_then(|c| c.next_attempt))
                 && at > snapshot.at
             {
                 let _ = write!(line, ", restart at {}", Stamp(at).time_of_day());

@@ -1,7 +1,8 @@
 //! Measurements of a snapshot by OpenTelemetry's instruments. The lists of them are in `units`,
-//! `system` and `own`, what an entry says in `spec`. Nothing is sampled here: when measurements
+//! `containers`, `system` and `own`, what an entry says in `spec`. Nothing is sampled here: when measurements
 //! are due, the instruments read the last snapshot.
 
+mod containers;
 mod own;
 mod rise;
 mod spec;
@@ -35,7 +36,7 @@ const BOUNDARIES: [f64; 15] =
 
 /// Every instrument there is.
 fn all() -> impl Iterator<Item = &'static Spec> {
-    units::ALL.iter().chain(system::ALL).chain(own::ALL)
+    units::ALL.iter().chain(containers::ALL).chain(system::ALL).chain(own::ALL)
 }
 
 /// Every instrument, as a section of `docs/metrics.md`.

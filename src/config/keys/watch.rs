@@ -188,14 +188,14 @@ const fn levels(warning: &'static str, critical: &'static str, lasting: &'static
     ]
 }
 
-const FAILURES: Key = key(
+pub(super) const FAILURES: Key = key(
     "failures",
     Kind::Integer(1, 1000),
     "1",
     "3",
     "How many times in a row it must be seen as bad to count.",
 );
-const SUCCESSES: Key = key(
+pub(super) const SUCCESSES: Key = key(
     "successes",
     Kind::Integer(1, 1000),
     "1",
@@ -204,14 +204,14 @@ const SUCCESSES: Key = key(
 );
 const FOR: Key =
     key("for", Kind::Duration, "\"0s\"", "\"1m\"", "How long it must be bad to count, at most 1d.");
-const RECOVERY: Key = key(
+pub(super) const RECOVERY: Key = key(
     "recovery",
     Kind::Duration,
     "\"0s\"",
     "\"1m\"",
     "How long it must be well again to be over, at most 1d.",
 );
-const CHANNELS: Key = key(
+pub(super) const CHANNELS: Key = key(
     "channels",
     Kind::TextList,
     "",

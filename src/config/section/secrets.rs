@@ -21,7 +21,7 @@ impl Reader<'_> {
     }
 
     /// A table of secrets with free keys, and where the keys stand.
-    pub(in crate::config) fn secret_map(
+    pub(crate) fn secret_map(
         &mut self,
         key: &'static str,
     ) -> Option<BTreeMap<String, (Secret, Place)>> {

@@ -58,6 +58,7 @@ fn ongoing(item: &Item, notification: &Notification) -> Vec<Fact> {
     }
     facts.push(fact("Since", since(alert.opened, notification.at)));
     facts.push(fact("Why", format!("{} ({})", alert.reason.meaning(), alert.reason)));
+    facts.extend(of_container(alert));
     if let Some(cause) = &alert.cause {
         let known = notification.items.iter().find(|i| i.alert.id == *cause);
         let name = known.map(|i| format!("{}, ", thing(&i.alert))).unwrap_or_default();
@@ -74,6 +75,28 @@ fn ongoing(item: &Item, notification: &Notification) -> Vec<Fact> {
             facts.push(fact("Next", "keepwell leaves it alone; somebody has to look".into()));
         }
         None => {}
+    }
+    facts
+}
+
+/// What is known of a container besides its name.
+fn of_container(alert: &AlertRecord) -> Vec<Fact> {
+    let Some(container) = &alert.container else { return Vec::new() };
+    let mut facts = vec![fact("Image", short(&container.image, WORDS))];
+    if let Some(project) = &container.project {
+        let service = container.service.as_ref();
+        let service = service.map(|name| format!(", service {}", short(name, WORDS)));
+        let project = short(project, WORDS);
+        facts.push(fact("Project", format!("{project}{}", service.unwrap_or_default())));
+    }
+    if let Some(code) = container.exit_code {
+        facts.push(fact("Exit code", code.to_string()));
+    }
+    if container.restarts > 0 {
+        facts.push(fact("Restarts", container.restarts.to_string()));
+    }
+    if let Some(output) = &container.health {
+        facts.push(fact("Health check", short(output, WORDS)));
     }
     facts
 }

@@ -270,3 +270,34 @@ fn a_channel_and_another_part_of_keepwell_are_called_by_their_names() {
     assert_eq!(called("channel-ops"), "keepwell's channel ops");
     assert_eq!(called("bus"), "keepwell's own bus");
 }
+
+#[test]
+fn a_container_has_the_command_of_the_engine_that_has_it() {
+    use crate::engine::alert::ContainerFacts;
+    use crate::engine::words::CheckKind;
+    let of = |name: &str, engine: &str, kind| {
+        let mut alert = sample::alert();
+        alert.key.check = CheckId::new(CheckKind::Container, name);
+        alert.key.kind = kind;
+        let facts = ContainerFacts { engine: engine.into(), ..ContainerFacts::default() };
+        alert.container = Some(Box::new(facts));
+        command(&alert).unwrap()
+    };
+    let since = "--since 2026-11-21T06:40:23Z";
+    assert_eq!(of("web", "docker", AlertKind::State), format!("docker logs {since} web"));
+    assert_eq!(of("podman/web", "podman", AlertKind::State), format!("podman logs {since} web"));
+    assert_eq!(of("web", "docker", AlertKind::Memory), "docker stats --no-stream web");
+    // The first engine's names have nothing before them, whatever the engine.
+    assert_eq!(of("web", "podman", AlertKind::Cpu), "podman stats --no-stream web");
+    // What another user's engine has, the command of root does not see.
+    let other = of("podman-1000/web", "podman-1000", AlertKind::State);
+    assert_eq!(other, "keepwell explain container:podman-1000/web");
+    // It counts as down after a minute; what is wanted is from before its end.
+    let mut late = sample::alert();
+    late.key.check = CheckId::new(CheckKind::Container, "web");
+    let ended = Some(late.opened.before(Duration::from_secs(61)));
+    let facts = ContainerFacts { engine: "docker".into(), ended, ..ContainerFacts::default() };
+    late.container = Some(Box::new(facts));
+    assert_eq!(command(&late).unwrap(), "docker logs --since 2026-11-21T06:39:22Z web");
+    assert!(of("a b'c", "docker", AlertKind::State).ends_with(r"'a b'\''c'"));
+}

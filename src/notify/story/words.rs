@@ -18,8 +18,13 @@ pub fn thing(alert: &AlertRecord) -> String {
     let mut words = name_of(&alert.key.check);
     match alert.key.kind {
         AlertKind::State => {}
+        AlertKind::CrashLoop if alert.key.check.kind == CheckKind::Container => {
+            words.push_str(" (malfunction: restart loop)");
+        }
         AlertKind::CrashLoop => words.push_str(" (crash loop)"),
         AlertKind::Errors => words.push_str(" (its log)"),
+        AlertKind::Memory => words.push_str(" (its memory)"),
+        AlertKind::Cpu => words.push_str(" (its processor time)"),
     }
     words
 }
@@ -33,9 +38,11 @@ pub(super) fn name_of(check: &CheckId) -> String {
         CheckKind::Inodes => format!("inodes of {name}"),
         CheckKind::Cpu => "CPU".into(),
         CheckKind::Pressure => format!("pressure on {name}"),
-        CheckKind::Agent => match name.strip_prefix("channel-") {
-            Some(channel) => format!("keepwell's channel {channel}"),
-            None => format!("keepwell's own {name}"),
+        CheckKind::Agent => match name.split_once('-') {
+            Some(("channel", channel)) => format!("keepwell's channel {channel}"),
+            Some(("hook", hook)) => format!("keepwell's hook {hook}"),
+            Some(("engine", engine)) => format!("container engine {engine}"),
+            _ => format!("keepwell's own {name}"),
         },
         kind if name.is_empty() => kind.as_str().to_owned(),
         kind => format!("{kind} {name}"),
@@ -47,7 +54,7 @@ pub fn command(alert: &AlertRecord) -> Option<String> {
     let CheckId { kind, name } = &alert.key.check;
     let before = match alert.key.kind {
         AlertKind::CrashLoop => BEFORE_A_LOOP,
-        AlertKind::State | AlertKind::Errors => AROUND,
+        AlertKind::State | AlertKind::Errors | AlertKind::Memory | AlertKind::Cpu => AROUND,
     };
     let since = moment(alert.opened.before(before));
     let until = alert.resolved.map(|end| format!(" --until \"{}\"", moment(end.after(AROUND))));
@@ -62,6 +69,7 @@ pub fn command(alert: &AlertRecord) -> Option<String> {
             "ps aux --sort=-pcpu | head".into()
         }
         CheckKind::Heartbeat => format!("ls -l {}", quoted(name)),
+        CheckKind::Container => return Some(of_container(alert, before)),
         CheckKind::Probe => format!("keepwell explain {}", quoted(&format!("probe:{name}"))),
         CheckKind::Agent => "keepwell doctor".into(),
         CheckKind::Host => match &**name {
@@ -70,6 +78,28 @@ pub fn command(alert: &AlertRecord) -> Option<String> {
             _ => return None,
         },
     })
+}
+
+/// The command that shows more of a container: its engine's own, where that reaches it.
+fn of_container(alert: &AlertRecord, before: Duration) -> String {
+    let CheckId { name, .. } = &alert.key.check;
+    let engine = alert.container.as_ref().map_or("", |container| &*container.engine);
+    let program = match engine {
+        "docker" | "podman" => engine,
+        // Of another user, or at an address of its own.
+        _ => return format!("keepwell explain {}", quoted(&format!("container:{name}"))),
+    };
+    let own = name.strip_prefix(engine).and_then(|rest| rest.strip_prefix('/')).unwrap_or(name);
+    let own = quoted(own);
+    if matches!(alert.key.kind, AlertKind::Memory | AlertKind::Cpu) {
+        return format!("{program} stats --no-stream {own}");
+    }
+    let time = |at: Wall| at.written("%Y-%m-%dT%H:%M:%SZ");
+    // It counts as down after a while: what it said before its end is what is wanted.
+    let ended = alert.container.as_ref().and_then(|container| container.ended);
+    let since = time(alert.opened.min(ended.unwrap_or(alert.opened)).before(before));
+    let until = alert.resolved.map(|end| format!(" --until {}", time(end.after(AROUND))));
+    format!("{program} logs --since {since}{} {own}", until.unwrap_or_default())
 }
 
 /// From its beginning to its end.

@@ -133,7 +133,7 @@ impl Buttons {
             Deed::Acknowledge => alert.ack.is_none(),
             Deed::Silence => true,
             // What is only wrong with the log of a unit is no reason to offer it.
-            Deed::Restart => about.check.kind == CheckKind::Unit && about.kind != AlertKind::Errors,
+            Deed::Restart => subject(&about.check).is_some() && about.kind != AlertKind::Errors,
         };
         let button = |deed: Deed| {
             let label = match (number, deed) {
@@ -227,14 +227,17 @@ impl Order {
                 let matcher = Matcher::check(&text).map_err(|_| Wrong::Unknown)?;
                 Act::Silence { matcher, lasts: SILENCE, why }
             }
-            Deed::Restart => {
-                let check = check?;
-                if check.kind != CheckKind::Unit {
-                    return Err(Wrong::Unknown);
-                }
-                Act::Restart { unit: check.name.clone() }
-            }
+            Deed::Restart => Act::Restart { unit: subject(check?).ok_or(Wrong::Unknown)? },
         })
+    }
+}
+
+/// As acts call what can be restarted: a unit by its name, a container as its check.
+fn subject(check: &CheckId) -> Option<Arc<str>> {
+    match check.kind {
+        CheckKind::Unit => Some(check.name.clone()),
+        CheckKind::Container => Some(check.to_string().into()),
+        _ => None,
     }
 }
 

@@ -149,6 +149,12 @@ fn how_bad_it_is_and_when_it_happened() {
         ("report-well", vec![Info]),
         ("notices", vec![Info, Info]),
         ("test", vec![Info]),
+        ("container-died", vec![Error]),
+        ("container-out-of-memory", vec![Warn]),
+        ("container-unhealthy", vec![Warn]),
+        ("container-restart-loop", vec![Warn]),
+        ("container-memory", vec![Warn]),
+        ("container-restored", vec![Info]),
     ];
     assert_eq!(severities, expected);
 

@@ -92,7 +92,7 @@ impl Agent {
     async fn tell(&mut self, n: &Arc<Notification>) {
         self.seq += 1;
         let outbox = vec![OutboxRow::new(n.clone())];
-        self.store.commit(Commit { seq: self.seq, changes: vec![], outbox }).unwrap();
+        self.store.commit(Commit { seq: self.seq, outbox, ..Commit::default() }).unwrap();
         loop {
             match self.opened.events.recv().await.unwrap() {
                 StoreEvent::Stored(seq) if seq == self.seq => break,

@@ -134,6 +134,28 @@ pub(super) async fn restart(State(shared): State_, name: Name, request: Request)
     .await
 }
 
+/// Acts call a container as its check is called.
+pub(super) async fn restart_container(
+    State(shared): State_,
+    name: Name,
+    request: Request,
+) -> Response {
+    let now = shared.now();
+    act(&shared, request, |_: Nothing| {
+        let name = named(name);
+        let containers = || now.checks.iter().filter_map(|c| Some((c, c.container.as_ref()?)));
+        match containers().find(|(_, container)| *container.seen.name == *name) {
+            Some((check, _)) => Ok(Act::Restart { unit: check.id.to_string().into() }),
+            None => {
+                let near = near_names(containers().map(|(_, c)| &*c.seen.name), &name);
+                let text = format!("keepwell knows no container called '{}'", short(&name));
+                Err(Refusal::Missing(text, near))
+            }
+        }
+    })
+    .await
+}
+
 pub(super) async fn test(State(shared): State_, request: Request) -> Response {
     let (actor, body) = match taken::<TestBody>(&shared, request).await {
         Ok(taken) => taken,

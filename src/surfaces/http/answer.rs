@@ -17,7 +17,7 @@ use tower_service::Service;
 
 use crate::surfaces::health;
 
-use super::{Peer, Shared, acts, api, gate, open};
+use super::{Peer, Shared, acts, api, gate, logs, open};
 
 /// A request's body holds at most so many bytes.
 pub(super) const BODY_LIMIT: usize = 64 * 1024;
@@ -27,6 +27,9 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// This one waits for services elsewhere, and has a limit of its own.
 const TEST_PATH: &str = "/api/v1/test-notification";
+
+/// What is below it by `/logs` waits for a container engine.
+const CONTAINERS: &str = "/api/v1/containers/";
 
 /// All paths.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
@@ -41,6 +44,9 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/metrics", get(open::metrics))
         .route("/api/v1/status", get(api::status))
         .route("/api/v1/units", get(api::units))
+        .route("/api/v1/containers", get(api::containers))
+        .route("/api/v1/containers/{name}", get(api::container))
+        .route("/api/v1/containers/{name}/logs", get(logs::of_container))
         .route("/api/v1/alerts", get(api::alerts))
         .route("/api/v1/alerts/active", get(api::active))
         .route("/api/v1/alerts/{id}", get(api::alert))
@@ -55,6 +61,7 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/api/v1/channels", get(api::channels))
         .route(TEST_PATH, post(acts::test))
         .route("/api/v1/units/{name}/restart", post(acts::restart))
+        .route("/api/v1/containers/{name}/restart", post(acts::restart_container))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .with_state(shared)
@@ -71,8 +78,11 @@ pub(super) async fn answer(
         Some(refusal) => refusal,
         None => {
             request.extensions_mut().insert(peer);
-            let waits =
-                if request.uri().path() == TEST_PATH { acts::TEST_LIMIT } else { Duration::ZERO };
+            let waits = match request.uri().path() {
+                TEST_PATH => acts::TEST_LIMIT,
+                path if path.starts_with(CONTAINERS) && path.ends_with("/logs") => logs::LIMIT,
+                _ => Duration::ZERO,
+            };
             match tokio::time::timeout(TIME_LIMIT + waits, router.call(request)).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(never)) => match never {},

@@ -11,10 +11,10 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::engine::matcher::Matcher;
-use crate::engine::{AlertRecord, Severity};
+use crate::engine::{AlertRecord, CheckView, Severity, Snapshot};
 use crate::surfaces::report::{
-    AlertDetail, AlertList, AlertReport, ChannelList, ChannelReport, MaintenanceReport,
-    SilenceList, SilenceReport, Stamp,
+    AlertDetail, AlertList, AlertReport, ChannelList, ChannelReport, CheckReport, ContainerList,
+    MaintenanceReport, SilenceList, SilenceReport, Stamp, near_names,
 };
 
 use super::Shared;
@@ -40,6 +40,46 @@ pub(super) async fn units(State(shared): State_, request: Request) -> Response {
             json!({ "timestamp": now.timestamp, "units_total": now.units_total, "units": units });
         json(StatusCode::OK, &all)
     })
+}
+
+pub(super) async fn containers(State(shared): State_, request: Request) -> Response {
+    see(&shared, &request, |caller| {
+        let now = shared.now();
+        let all = now.checks.iter().filter(|c| c.container.is_some());
+        let containers = all.map(|c| CheckReport::of(c, now.at, caller.lines())).collect();
+        json(StatusCode::OK, &ContainerList { timestamp: Stamp(now.at), containers })
+    })
+}
+
+/// One with all that bears on it. A `/` in its name is written as `%2F`.
+pub(super) async fn container(
+    State(shared): State_,
+    name: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
+    see(&shared, &request, |caller| {
+        // What cannot be decoded names nothing.
+        let name = name.map_or_else(|_| String::new(), |Path(name)| name);
+        let now = shared.cache.current(&shared.snapshot);
+        let is_it = |c: &Arc<CheckView>| {
+            c.container.as_ref().is_some_and(|container| *container.seen.name == *name)
+        };
+        let Some(check) = now.snapshot.checks.iter().find(|c| is_it(c)) else {
+            return no_container(&now.snapshot, &name);
+        };
+        match now.report(caller.lines(), &shared.agent).explain(&check.id.to_string()) {
+            Ok(explained) => json(StatusCode::OK, &explained),
+            Err(near) => missing(format!("no check is called '{}'", check.id), &near),
+        }
+    })
+}
+
+/// What is said where no container has a name.
+pub(super) fn no_container(now: &Snapshot, name: &str) -> Response {
+    let known = now.checks.iter().filter_map(|c| c.container.as_ref()).map(|c| &*c.seen.name);
+    let near = near_names(known, name);
+    let name: String = name.chars().take(100).collect();
+    missing(format!("keepwell knows no container called '{name}'"), &near)
 }
 
 /// Which alerts are asked for.

@@ -138,9 +138,14 @@ pub(super) fn checked_why(why: Option<String>) -> Result<Option<String>, String>
 
 pub(super) fn unit(name: Option<String>) -> Result<Option<Arc<str>>, String> {
     let Some(name) = name else { return Ok(None) };
-    let fine = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@*?[]".contains(c);
+    // What stands before the name of a container of a further engine ends in a slash.
+    let slash = name.starts_with("container:");
+    let fine =
+        |c: char| c.is_ascii_alphanumeric() || ":-_.\\@*?[]".contains(c) || slash && c == '/';
     if name.is_empty() || name.len() > 255 || !name.chars().all(fine) {
-        return Err("unit is a unit's full name such as nginx.service, or null for all".to_owned());
+        let text = "unit is a unit's full name such as nginx.service, a container's such as \
+                    container:web, or null for all";
+        return Err(text.to_owned());
     }
     Ok(Some(name.into()))
 }
@@ -148,6 +153,13 @@ pub(super) fn unit(name: Option<String>) -> Result<Option<Arc<str>>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_container_is_held_by_the_name_of_its_check() {
+        let of = |name: &str| unit(Some(name.to_owned())).is_ok();
+        assert!(of("container:web") && of("container:podman/web") && of("nginx.service"));
+        assert!(!of("podman/web") && !of("container:a b") && !of(""));
+    }
 
     #[test]
     fn a_silence_says_what_it_is_about() {

@@ -1,6 +1,6 @@
 //! Who may see and do what.
 //!
-//! | who | health, metrics, page | status, units, alerts, explain | log text | acts |
+//! | who | health, metrics, page | status, units, containers, alerts, explain | log text | acts |
 //! |---|---|---|---|---|
 //! | anybody over TCP, loopback too | yes | no | no | no |
 //! | whoever has the token | yes | yes | yes | yes |
@@ -71,6 +71,19 @@ pub(super) fn reader(shared: &Shared, request: &Request) -> Result<Caller, Box<R
     match caller(shared, request) {
         Caller::Anybody => Err(Box::new(unauthorized(shared))),
         caller => Ok(caller),
+    }
+}
+
+/// Lets through who may read logs.
+pub(super) fn log_reader(shared: &Shared, request: &Request) -> Result<(), Box<Response>> {
+    match reader(shared, request)? {
+        Caller::Reader { uid } => {
+            let text = format!(
+                "user id {uid} may look but not read logs; run it as root (sudo) or as keepwell's own user"
+            );
+            Err(Box::new(error(StatusCode::FORBIDDEN, text)))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -11,6 +11,7 @@ pub mod bind;
 mod bodies;
 mod cache;
 mod gate;
+mod logs;
 mod open;
 mod serve;
 mod stall;
@@ -29,6 +30,7 @@ pub use bind::{BindError, Listener};
 pub use bodies::{
     AcknowledgeBody, HoldBody, LONGEST, LONGEST_WHY, ReleaseBody, SilenceBody, TestBody,
 };
+pub use logs::LogRequest;
 pub use serve::{Limits, serve};
 
 /// An act of a person on its way to the driver, and where the answer goes.
@@ -97,6 +99,8 @@ pub struct Shared {
     commands: mpsc::Sender<CommandRequest>,
     /// Without one, no test can be sent.
     tests: Option<mpsc::Sender<TestRequest>>,
+    /// Without one, no log of a container can be read.
+    logs: Option<mpsc::Sender<LogRequest>>,
     agent: AgentInfo,
     access: RwLock<Arc<Access>>,
     cache: cache::Cache,
@@ -116,6 +120,7 @@ impl Shared {
             snapshot,
             commands,
             tests: None,
+            logs: None,
             agent,
             access: RwLock::new(Arc::new(access)),
             cache: cache::Cache::default(),
@@ -126,6 +131,12 @@ impl Shared {
     /// Sends requests to test channels there.
     pub fn with_tests(mut self, tests: mpsc::Sender<TestRequest>) -> Self {
         self.tests = Some(tests);
+        self
+    }
+
+    /// Asks there for the logs of containers.
+    pub fn with_logs(mut self, logs: mpsc::Sender<LogRequest>) -> Self {
+        self.logs = Some(logs);
         self
     }
 

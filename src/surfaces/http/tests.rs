@@ -1,5 +1,6 @@
 //! HTTP as clients meet it: the router in-process, and real sockets where the connection matters.
 
+mod containers;
 mod packed;
 mod people;
 

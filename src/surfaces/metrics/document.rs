@@ -19,6 +19,7 @@ const BOUNDS: &str = "\
 - Of each kind of check at most 2000 have series: the worst first, then those that the configuration names, then by name. `keepwell_checks_left_out` says how many have none. The overall numbers (`keepwell_checks`, `keepwell_alerts`, `keepwell_severity`) count all.
 - No label holds a number that rises, a time, a log line, an alert's id or a run's id.
 - A unit that nobody named has series as long as it has a problem. On a host where units with random names fail again and again (`run-u1234.service`), each leaves a few series behind in Prometheus; [prometheus.md](prometheus.md#how-much-it-stores) shows how to drop them.
+- Containers go by their names, so one that is made anew goes on in the same series; an id is in no label. Its image, engine, and Compose project and service are on `keepwell_container_info` only: `keepwell_container_memory_used_ratio * on (instance, name) group_left (project, image) keepwell_container_info`. Containers that `docker run` gives random names leave series behind, as units with random names do; name them.
 - The labels of `agent.labels` are on `keepwell_host_info` only.
 
 | label | values | at most |
@@ -31,8 +32,9 @@ pub fn document() -> String {
     table(&mut out, "Host and keepwell itself", FIXED, |e| matches!(e.of, Of::Host));
     table(&mut out, "Checks", FIXED, |e| matches!(e.of, Of::Check | Of::Condition));
     table(&mut out, "Units", FIXED, |e| matches!(e.of, Of::Unit | Of::Restarted));
-    table(&mut out, "Channels and exporters", FIXED, |e| {
-        matches!(e.of, Of::Channel | Of::Exporter)
+    table(&mut out, "Containers", FIXED, |e| matches!(e.of, Of::Container | Of::HealedContainer));
+    table(&mut out, "Channels, exporters and hooks", FIXED, |e| {
+        matches!(e.of, Of::Channel | Of::Exporter | Of::Hook)
     });
     table(&mut out, "Measured", MEASURED, |_| true);
     out.push_str(

@@ -36,6 +36,13 @@ fn count(snapshot: &Snapshot, of: Of) -> usize {
         Of::Restarted => {
             snapshot.checks.iter().filter(|c| c.unit.as_ref().is_some_and(|u| u.restart)).count()
         }
+        Of::Container => kind(CheckKind::Container),
+        Of::HealedContainer => snapshot
+            .checks
+            .iter()
+            .filter(|c| c.container.as_ref().is_some_and(|c| c.restart))
+            .count(),
+        Of::Hook => snapshot.hooks.len(),
         Of::Mount => kind(CheckKind::Disk),
         Of::Resource => kind(CheckKind::Pressure),
         Of::File => kind(CheckKind::Heartbeat),
@@ -54,6 +61,7 @@ fn families_have_the_labels_and_no_more_series_than_the_registry_says() {
         sample::busy(),
         sample::before_first_round(),
         sample::hostile(),
+        sample::containers(),
         sample::many(30),
     ] {
         for family in families(&snapshot) {
@@ -181,4 +189,40 @@ fn of_several_that_measure_the_same_without_a_label_one_has_a_series() {
     }
     let found = values(&snapshot, "keepwell_agent_open_fds");
     assert_eq!(found.into_iter().collect::<Vec<_>>(), [(String::new(), 7.0)]);
+}
+
+#[test]
+fn a_container_has_what_is_known_of_it_and_no_more() {
+    let snapshot = sample::containers();
+    let of = |name: &str| {
+        values(&snapshot, name).into_iter().map(|(k, v)| format!("{k} {v}")).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        of("keepwell_container_up"),
+        ["name=flaky 0", "name=job 0", "name=podman/cache 1", "name=shop-db-1 1", "name=web 1"]
+    );
+    assert_eq!(of("keepwell_container_healthy"), ["name=shop-db-1 0", "name=web 1"]);
+    assert_eq!(of("keepwell_container_exit_code"), ["name=flaky 1", "name=job 137"]);
+    assert_eq!(
+        of("keepwell_container_memory_used_ratio"),
+        ["name=podman/cache 0.125", "name=shop-db-1 0.0078125", "name=web 0.25"]
+    );
+    assert_eq!(
+        of("keepwell_container_memory_limit_bytes"),
+        ["name=job 67108864", "name=web 536870912"]
+    );
+    assert_eq!(
+        of("keepwell_container_healing"),
+        ["name=shop-db-1,phase=waiting 1", "name=web,phase=held 1"]
+    );
+    assert!(of("keepwell_container_info").contains(
+        &"name=shop-db-1,engine=docker,image=postgres:16,project=shop,service=db 1".to_owned()
+    ));
+    assert_eq!(
+        of("keepwell_hook_queued"),
+        ["hook=billing,type=billing 3", "hook=discovery,type=discovery 0"]
+    );
+    // No id is a label of anything: each new container would be a series of its own.
+    let text = super::render(&snapshot, "0.1.0", super::Format::Prometheus);
+    assert!(!String::from_utf8(text).unwrap().contains("0123456789abcdef"));
 }

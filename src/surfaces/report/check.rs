@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::view::UnitView;
-use crate::engine::{CheckView, Decision, Severity};
+use crate::engine::{CheckView, Decision, Severity, Wall};
 
-use super::Stamp;
+use super::{ContainerReport, Lines, Stamp};
 
 /// One check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +43,9 @@ pub struct CheckReport {
     /// For units.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<UnitReport>,
+    /// For containers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Box<ContainerReport>>,
     /// The last decisions, newest last.
     #[serde(default)]
     pub decisions: Vec<DecisionReport>,
@@ -127,8 +130,9 @@ pub struct DecisionReport {
     pub text: String,
 }
 
-impl From<&CheckView> for CheckReport {
-    fn from(view: &CheckView) -> Self {
+impl CheckReport {
+    /// A check as it was at `at`, with what is log text only where `lines` are shown.
+    pub fn of(view: &CheckView, at: Wall, lines: Lines) -> Self {
         Self {
             id: view.id.to_string(),
             severity: view.severity,
@@ -155,8 +159,23 @@ impl From<&CheckView> for CheckReport {
                 .map(|v| (v.name.to_owned(), v.value.is_finite().then_some(v.value)))
                 .collect(),
             unit: view.unit.as_ref().map(UnitReport::from),
+            container: view
+                .container
+                .as_ref()
+                .map(|c| Box::new(ContainerReport::of(c, Stamp(at), lines))),
             decisions: view.decisions.iter().map(DecisionReport::from).collect(),
         }
+    }
+
+    /// When keepwell will restart what it is about.
+    pub fn next_attempt(&self) -> Option<Stamp> {
+        let unit = self.unit.as_ref().and_then(|u| u.next_attempt);
+        unit.or_else(|| self.container.as_ref().and_then(|c| c.next_attempt))
+    }
+
+    /// A container that is well and that nobody named: listed among the others only when asked for.
+    pub fn is_of_the_crowd(&self) -> bool {
+        self.severity == Severity::Healthy && self.container.as_ref().is_some_and(|c| !c.named)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The template of the page. It stands in a Rust file because askama looks for template files in
 //! the crate's top folder only.
 
-use super::{Alert, Channel, Counts, Ended, Held, Row};
+use super::{Alert, Channel, Container, Counts, Ended, Held, Row};
 
 #[derive(askama::Template)]
 #[template(
@@ -102,6 +102,29 @@ use super::{Alert, Channel, Counts, Ended, Held, Row};
 </ul>
 </section>
 {%- endif %}
+{%- if !containers.is_empty() %}
+<section>
+<details{% if containers.len() <= 25 %} open{% endif %}>
+<summary><h2>Containers ({{ containers.len() }})</h2></summary>
+<table class="wide">
+<thead><tr><th>Container</th><th>State</th><th>Image</th><th>CPU</th><th>Memory</th><th>Restarts</th><th>Up</th></tr></thead>
+<tbody>
+{%- for one in containers %}
+<tr class="{{ one.severity }}">
+<td class="id">{{ one.name }}{% if !one.compose.is_empty() %}<small>{{ one.compose }}</small>{% endif %}</td>
+<td><span class="tag">{{ one.state }}</span></td>
+<td class="id">{{ one.image }}</td>
+<td>{{ one.cpu }}</td>
+<td>{{ one.memory }}</td>
+<td>{{ one.restarts }}</td>
+<td class="since" title="since {{ one.since }}">{{ one.up }}</td>
+</tr>
+{%- endfor %}
+</tbody>
+</table>
+</details>
+</section>
+{%- endif %}
 {%- if !good.is_empty() %}
 <section>
 <details{% if good.len() <= 25 %} open{% endif %}>
@@ -134,7 +157,17 @@ use super::{Alert, Channel, Counts, Ended, Held, Row};
 </ul>
 {%- endif %}
 </section>
-{%- if bad.is_empty() && good.is_empty() %}
+{%- if !hooks.is_empty() %}
+<section>
+<h2>Hooks</h2>
+<ul class="channels">
+{%- for hook in hooks %}
+<li class="{{ hook.tone }}"><span class="tag">{{ hook.name }}</span> <span class="quiet">{{ hook.kind }}, {{ hook.state }}{% if !hook.trouble.is_empty() %}</span><small>{{ hook.trouble }}</small>{% else %}</span>{% endif %}</li>
+{%- endfor %}
+</ul>
+</section>
+{%- endif %}
+{%- if bad.is_empty() && good.is_empty() && containers.is_empty() %}
 <section><p class="quiet">No checks yet.</p></section>
 {%- endif %}
 <section>
@@ -153,7 +186,7 @@ For UptimeRobot and the like: a monitor of type HTTP(s) on this address, nothing
 curl -s '{{ url }}/metrics?format=prometheus'</pre></dd>
 <dt><a href="livez">/livez</a>, <a href="readyz">/readyz</a></dt>
 <dd>Whether keepwell runs, and whether it has seen everything once.</dd>
-<dt>/api/v1/status, units, alerts, explain, holds, silences, channels</dt>
+<dt>/api/v1/status, units, containers, alerts, explain, holds, silences, channels</dt>
 <dd>With the API token, log text included.
 <pre>curl -s -H 'Authorization: Bearer TOKEN' {{ url }}/api/v1/status</pre></dd>
 <dt>On the host itself</dt>
@@ -188,5 +221,7 @@ pub(super) struct Page<'a> {
     pub(super) quiet: String,
     pub(super) silences: Vec<Held>,
     pub(super) maintenance: Vec<String>,
+    pub(super) containers: Vec<Container>,
     pub(super) channels: Vec<Channel>,
+    pub(super) hooks: Vec<Channel>,
 }

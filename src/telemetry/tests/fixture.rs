@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use crate::engine::alert::{Ack, AlertKey};
 use crate::engine::matcher::Matcher;
-use crate::engine::observation::{ActiveState, UnitSeen};
+use crate::engine::observation::{
+    ActiveState, ContainerSeen, ContainerStatus, UnitSeen, UsageSeen,
+};
 use crate::engine::saved::Silence;
-use crate::engine::view::{ChannelState, ChannelView, ExportView, UnitView, Value};
+use crate::engine::view::{ChannelState, ChannelView, ContainerView, ExportView, UnitView, Value};
 use crate::engine::{
     Actor, AlertKind, AlertRecord, CheckId, CheckKind, CheckView, Reason, Severity, Snapshot, Wall,
 };
@@ -34,6 +36,7 @@ pub(super) fn check(
         consecutive_failures: 0,
         values: values.iter().map(|(name, value)| Value { name, value: *value }).collect(),
         unit: None,
+        container: None,
         decisions: Vec::new(),
     }
 }
@@ -61,6 +64,43 @@ pub(super) fn unit(name: &str, up: bool, crashes: u64, restarts: u64) -> CheckVi
         failed_invocation: None,
         judged: AT,
     });
+    view
+}
+
+/// A container that runs (or has ended), and has used so much of everything.
+pub(super) fn container(name: &str, image: &str, up: bool, used: u64) -> CheckView {
+    let mut view = check(CheckKind::Container, name, Severity::Healthy, &[]);
+    let usage = UsageSeen {
+        cpu_seconds: Some(used as f64 / 4.0),
+        memory: Some(used << 20),
+        received: Some(used),
+        sent: Some(2 * used),
+        read: Some(3 * used),
+        written: None,
+        ..UsageSeen::default()
+    };
+    view.container = Some(Box::new(ContainerView {
+        seen: ContainerSeen {
+            image: image.into(),
+            status: if up { ContainerStatus::Running } else { ContainerStatus::Exited },
+            started: Some(AT.before(Duration::from_millis(7_200_500))),
+            ..ContainerSeen::default()
+        },
+        usage: up.then_some(usage),
+        host_cpus: 4,
+        host_memory: 16 << 30,
+        named: true,
+        restart: false,
+        required: false,
+        crashes: 0,
+        restarts: 0,
+        restarts_in_window: 0,
+        healed: 0,
+        step: 0,
+        restarting: false,
+        gave_up: false,
+        next_attempt: None,
+    }));
     view
 }
 
@@ -102,6 +142,7 @@ pub(super) fn of(generation: u64, mut checks: Vec<CheckView>) -> Snapshot {
         quiet: None,
         channels: Vec::new(),
         exports: Vec::new(),
+        hooks: Vec::new(),
         bus_reconnects: 0,
         loop_lag: 0,
         units_total: None,
@@ -131,6 +172,7 @@ fn alert(id: &str, check: CheckId, severity: Severity) -> AlertRecord {
         flapping: false,
         cause: None,
         escalated: 0,
+        container: None,
     }
 }
 
@@ -177,6 +219,8 @@ pub(super) fn full() -> Snapshot {
         unit("nginx.service", false, 4, 3),
         unit("web@2.service", true, 0, 0),
         unit("backup.timer", true, 0, 0),
+        container("web", "registry.example.org:5000/shop/web:1.2", true, 1_000),
+        container("podman/job", "job", false, 0),
     ];
     // Of a unit that nobody named and that is well, the state is not told.
     let mut unnamed = unit("cron.service", true, 1, 1);
@@ -221,7 +265,8 @@ pub(super) fn full() -> Snapshot {
     full
 }
 
-/// A minute after [`full`]: two more restarts and a message that told them, in 1.25 s.
+/// A minute after [`full`]: two more restarts, a message that told them, in 1.25 s, and a container
+/// that has gone on.
 pub(super) fn later() -> Snapshot {
     let mut later = full();
     later.generation += 1;
@@ -231,6 +276,9 @@ pub(super) fn later() -> Snapshot {
         match (check.id.kind, &*check.id.name) {
             (CheckKind::Unit, "nginx.service") => {
                 *check = unit("nginx.service", true, 6, 5);
+            }
+            (CheckKind::Container, "web") => {
+                *check = container("web", "registry.example.org:5000/shop/web:1.2", true, 1_500);
             }
             (CheckKind::Agent, _) => check.values[1].value = 1.75,
             _ => {}

@@ -210,6 +210,13 @@ fn each_button_does_what_it_says() {
         pressed(ANNA, GROUP, &data_of(&markup, "Restart")).0,
         [Act::Restart { unit: "nginx.service".into() }]
     );
+    // A container goes by the name of its check, so that no unit is meant.
+    let died = sample::all().into_iter().find(|(name, _)| *name == "container-died").unwrap().1;
+    let buttons = buttons_of(&sample::outgoing(died), |_| ());
+    assert_eq!(
+        pressed(ANNA, GROUP, &data_of(&buttons, "Restart")).0,
+        [Act::Restart { unit: "container:shop-api-1".into() }]
+    );
 }
 
 #[test]

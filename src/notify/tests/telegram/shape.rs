@@ -127,7 +127,15 @@ fn people_are_woken_only_by_what_they_should_look_at() {
         })
         .map(|(name, _)| name)
         .collect();
-    let expected = ["restarted", "acknowledged", "resolved", "report", "report-well", "notices"];
+    let expected = [
+        "restarted",
+        "acknowledged",
+        "resolved",
+        "report",
+        "report-well",
+        "notices",
+        "container-restored",
+    ];
     assert!(silent.iter().all(|name| expected.contains(name)), "{silent:?}");
     assert!(["resolved", "report", "notices"].iter().all(|name| silent.contains(name)));
 }

@@ -50,7 +50,7 @@ fn label_of(kind: CheckKind) -> Option<&'static str> {
         CheckKind::Heartbeat => Some("file"),
         CheckKind::Pressure => Some("resource"),
         CheckKind::Probe => Some("probe"),
-        CheckKind::Unit => Some("name"),
+        CheckKind::Unit | CheckKind::Container => Some("name"),
         CheckKind::Host
         | CheckKind::Agent
         | CheckKind::Units

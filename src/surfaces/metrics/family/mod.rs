@@ -1,5 +1,6 @@
 //! Metrics of a snapshot, not yet written out: families with their samples.
 
+mod containers;
 mod measured;
 mod shown;
 mod tell;
@@ -45,6 +46,7 @@ fn fixed<'a>(entry: &Entry, shown: &Shown<'a>, version: &'a str) -> Family<'a> {
     let samples = of_host(name, shown, version)
         .or_else(|| of_checks(name, shown))
         .or_else(|| units::fill(name, shown))
+        .or_else(|| containers::fill(name, shown))
         .or_else(|| tell::fill(name, shown.snapshot))
         .unwrap_or_default();
     Family { name: name.into(), kind: entry.kind, help: entry.help.into(), samples }
@@ -103,6 +105,27 @@ fn of_checks<'a>(name: &str, shown: &Shown<'a>) -> Option<Vec<Sample<'a>>> {
             .collect(),
         _ => return None,
     })
+}
+
+/// What keepwell is about with what it may restart. A hold counts for more than what it holds back;
+/// `subject` is how holds call it.
+fn phase(
+    snapshot: &Snapshot,
+    subject: &str,
+    (restarting, gave_up, next_attempt): (bool, bool, Option<Wall>),
+) -> &'static str {
+    let held = || snapshot.holds.iter().any(|h| h.unit.as_deref().is_none_or(|u| u == subject));
+    if restarting {
+        "restarting"
+    } else if held() {
+        "held"
+    } else if gave_up {
+        "gave-up"
+    } else if next_attempt.is_some() {
+        "waiting"
+    } else {
+        "idle"
+    }
 }
 
 fn of_check(check: &CheckView, value: f64) -> Sample<'_> {

@@ -31,7 +31,10 @@ impl<'a> Shown<'a> {
                 continue;
             }
             let mut best = kind.to_vec();
-            let named = |check: &CheckView| check.unit.as_ref().is_some_and(|u| u.named);
+            let named = |check: &CheckView| {
+                check.unit.as_ref().is_some_and(|u| u.named)
+                    || check.container.as_ref().is_some_and(|c| c.named)
+            };
             best.sort_by_key(|check| Reverse((check.severity, named(check))));
             best.truncate(most);
             best.sort_by(|a, b| a.id.cmp(&b.id));

@@ -1,6 +1,6 @@
-//! Alerts, channels and exporters.
+//! Alerts, channels, exporters and hooks.
 
-use crate::engine::view::{ChannelState, ChannelView, ExportView};
+use crate::engine::view::{ChannelState, ChannelView, ExportView, HookView};
 use crate::engine::{Severity, Snapshot};
 use crate::surfaces::report::AlertCounts;
 
@@ -13,7 +13,15 @@ const ALERTING: [Severity; 2] = [Severity::Warning, Severity::Critical];
 pub(super) fn fill<'a>(name: &str, snapshot: &'a Snapshot) -> Option<Vec<Sample<'a>>> {
     let channels = |value: fn(&ChannelView) -> f64| of_channels(snapshot, move |c| Some(value(c)));
     let exports = |value: fn(&ExportView) -> f64| of_exports(snapshot, move |e| Some(value(e)));
+    let hooks = |value: fn(&HookView) -> f64| of_hooks(snapshot, move |h| Some(value(h)));
     Some(match name {
+        "keepwell_hook_sent_total" => hooks(|h| h.sent as f64),
+        "keepwell_hook_failed_total" => hooks(|h| h.failed as f64),
+        "keepwell_hook_refused_total" => hooks(|h| h.refused as f64),
+        "keepwell_hook_queued" => hooks(|h| h.queued as f64),
+        "keepwell_hook_last_success_timestamp_seconds" => {
+            of_hooks(snapshot, |h| h.last_success.map(seconds))
+        }
         "keepwell_alerts_open" => ALERTING
             .iter()
             .map(|s| {
@@ -78,4 +86,14 @@ fn of_exports<'a>(
 ) -> Vec<Sample<'a>> {
     let of = |export: &'a ExportView| Some(labelled("exporter", &export.name, value(export)?));
     snapshot.exports.iter().filter_map(of).collect()
+}
+
+fn of_hooks<'a>(
+    snapshot: &'a Snapshot,
+    value: impl Fn(&HookView) -> Option<f64>,
+) -> Vec<Sample<'a>> {
+    let of = |hook: &'a HookView| {
+        Some(sample([("hook", &*hook.name), ("type", &*hook.kind)], value(hook)?))
+    };
+    snapshot.hooks.iter().filter_map(of).collect()
 }

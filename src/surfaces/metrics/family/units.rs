@@ -1,11 +1,11 @@
 //! What there is of each unit.
 
+use crate::engine::CheckView;
 use crate::engine::observation::ActiveState;
 use crate::engine::view::UnitView;
-use crate::engine::{CheckView, Snapshot};
 
 use super::shown::Shown;
-use super::{Sample, labelled, sample, seconds, truth};
+use super::{Sample, labelled, phase, sample, seconds, truth};
 
 /// The states that `keepwell_unit_state` tells apart.
 const STATES: [ActiveState; 7] = [
@@ -37,7 +37,11 @@ pub(super) fn fill<'a>(name: &str, shown: &Shown<'a>) -> Option<Vec<Sample<'a>>>
         "keepwell_unit_backoff_step" => each(|u| f64::from(u.step)),
         "keepwell_unit_healing" => of_units(shown)
             .filter(|(_, u)| u.restart)
-            .map(|(c, u)| sample([("name", &*c.id.name), ("phase", phase(shown.snapshot, u))], 1.0))
+            .map(|(c, u)| {
+                let state = (u.restarting, u.gave_up, u.next_attempt);
+                let phase = phase(shown.snapshot, &u.seen.name, state);
+                sample([("name", &*c.id.name), ("phase", phase)], 1.0)
+            })
             .collect(),
         "keepwell_unit_next_attempt_timestamp_seconds" => {
             numbers(shown, |u| u.next_attempt.filter(|_| u.restart).map(seconds))
@@ -66,21 +70,4 @@ fn states<'a>(check: &'a CheckView, unit: &UnitView) -> impl Iterator<Item = Sam
         let labels = [("name", &*check.id.name), ("state", state.as_str())];
         sample(labels, truth(active == state))
     })
-}
-
-/// What keepwell is about with it. A hold counts for more than what it holds back.
-fn phase(snapshot: &Snapshot, unit: &UnitView) -> &'static str {
-    let held =
-        |unit: &str| snapshot.holds.iter().any(|h| h.unit.as_deref().is_none_or(|u| u == unit));
-    if unit.restarting {
-        "restarting"
-    } else if held(&unit.seen.name) {
-        "held"
-    } else if unit.gave_up {
-        "gave-up"
-    } else if unit.next_attempt.is_some() {
-        "waiting"
-    } else {
-        "idle"
-    }
 }

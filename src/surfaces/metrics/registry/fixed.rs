@@ -2,6 +2,16 @@
 
 use super::{Entry, Of, counter, gauge, info};
 
+/// One series a container.
+const fn container(entry: Entry) -> Entry {
+    entry.of(Of::Container, 1, &["name"])
+}
+
+/// One series a hook.
+const fn hook(entry: Entry) -> Entry {
+    entry.of(Of::Hook, 1, &["hook", "type"])
+}
+
 pub(in crate::surfaces::metrics) const FIXED: &[Entry] = &[
     info("keepwell_build_info", "Version of keepwell that runs, and what it was built for.").of(
         Of::Host,
@@ -114,6 +124,120 @@ pub(in crate::surfaces::metrics) const FIXED: &[Entry] = &[
         "When keepwell will restart a unit, in seconds since the epoch; absent when it will not.",
     )
     .of(Of::Restarted, 1, &["name"]),
+    info(
+        "keepwell_container_info",
+        "What a container is: its engine, image, and Compose project and service, empty where it has none.",
+    )
+    .of(Of::Container, 1, &["name", "engine", "image", "project", "service"]),
+    container(gauge(
+        "keepwell_container_up",
+        "Whether a container runs or is paused (1) or not (0).",
+    )),
+    gauge(
+        "keepwell_container_state",
+        "State of a container: always 1, the state is a label.",
+    )
+    .of(Of::Container, 1, &["name", "state"]),
+    gauge(
+        "keepwell_container_cause",
+        "Why a container is judged as it is: always 1, the reason is a label.",
+    )
+    .of(Of::Container, 1, &["name", "cause"]),
+    container(gauge(
+        "keepwell_container_healthy",
+        "Whether the health check of a container that runs passes (1) or fails (0); absent without one, and until it has said so.",
+    )),
+    container(gauge(
+        "keepwell_container_start_time_seconds",
+        "When the present run of a container began, in seconds since the epoch.",
+    )),
+    container(gauge(
+        "keepwell_container_exit_code",
+        "Exit code of the last run of a container that does not run.",
+    )),
+    container(gauge(
+        "keepwell_container_oom_killed",
+        "Whether the kernel killed a process of the last run for want of memory (1) or not (0).",
+    )),
+    container(counter(
+        "keepwell_container_restarts_total",
+        "Restarts of a container after a failure or by its policy, by whomever.",
+    )),
+    container(gauge(
+        "keepwell_container_restarts_in_window",
+        "Restarts of a container within the window in which a restart loop is looked for.",
+    )),
+    container(counter(
+        "keepwell_container_crashes_total",
+        "Runs of a container that ended badly.",
+    )),
+    container(counter("keepwell_container_healed_total", "Restarts of a container by keepwell.")),
+    container(gauge(
+        "keepwell_container_backoff_step",
+        "Restarts by keepwell since the container was last stable.",
+    )),
+    gauge(
+        "keepwell_container_healing",
+        "What keepwell is about with a container that it may restart: always 1, the phase is a label.",
+    )
+    .of(Of::HealedContainer, 1, &["name", "phase"]),
+    gauge(
+        "keepwell_container_next_attempt_timestamp_seconds",
+        "When keepwell will restart a container, in seconds since the epoch; absent when it will not.",
+    )
+    .of(Of::HealedContainer, 1, &["name"]),
+    container(counter(
+        "keepwell_container_cpu_seconds_total",
+        "Processor time that the present run of a container has used.",
+    )),
+    container(gauge(
+        "keepwell_container_cpu_used_ratio",
+        "Processors that a container uses, as a part of its limit, or of the host's where it has none.",
+    )),
+    container(gauge(
+        "keepwell_container_cpu_limit_processors",
+        "Processors that a container may use; absent where it has no limit.",
+    )),
+    container(gauge(
+        "keepwell_container_memory_used_bytes",
+        "Memory that a container uses, without what the kernel would give back at once.",
+    )),
+    container(gauge(
+        "keepwell_container_memory_used_ratio",
+        "Memory that a container uses, as a part of its limit, or of the host's where it has none.",
+    )),
+    container(gauge(
+        "keepwell_container_memory_limit_bytes",
+        "Memory that a container may use; absent where it has no limit.",
+    )),
+    container(counter(
+        "keepwell_container_network_received_bytes_total",
+        "Bytes that the present run of a container has received, but for its loopback.",
+    )),
+    container(counter(
+        "keepwell_container_network_sent_bytes_total",
+        "Bytes that the present run of a container has sent, but for its loopback.",
+    )),
+    container(counter(
+        "keepwell_container_block_read_bytes_total",
+        "Bytes that the present run of a container has read from block devices.",
+    )),
+    container(counter(
+        "keepwell_container_block_written_bytes_total",
+        "Bytes that the present run of a container has written to block devices.",
+    )),
+    container(gauge("keepwell_container_pids", "Processes and threads of a container.")),
+    hook(counter("keepwell_hook_sent_total", "Calls of a hook that its receiver took.")),
+    hook(counter("keepwell_hook_failed_total", "Tries of a hook that failed.")),
+    hook(counter(
+        "keepwell_hook_refused_total",
+        "Calls of a hook that were given up, because they were refused for good.",
+    )),
+    hook(gauge("keepwell_hook_queued", "Calls of a hook that wait.")),
+    hook(gauge(
+        "keepwell_hook_last_success_timestamp_seconds",
+        "When a call of a hook was last taken, in seconds since the epoch.",
+    )),
     gauge(
         "keepwell_channel_up",
         "Whether a channel works or was not tried (1), or fails or is stopped (0).",

@@ -46,6 +46,10 @@ pub enum Of {
     Unit,
     /// Each unit that keepwell may restart.
     Restarted,
+    /// Each container.
+    Container,
+    /// Each container that keepwell may restart.
+    HealedContainer,
     /// Each file system.
     Mount,
     /// Each resource of which the kernel tells the pressure.
@@ -58,22 +62,27 @@ pub enum Of {
     Channel,
     /// Each exporter of the configuration.
     Exporter,
+    /// Each hook of the configuration.
+    Hook,
 }
 
 impl Of {
     /// Every one.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Host,
         Self::Check,
         Self::Condition,
         Self::Unit,
         Self::Restarted,
+        Self::Container,
+        Self::HealedContainer,
         Self::Mount,
         Self::Resource,
         Self::File,
         Self::Probe,
         Self::Channel,
         Self::Exporter,
+        Self::Hook,
     ];
 
     /// For people, after a number: `1 a unit`.
@@ -84,12 +93,15 @@ impl Of {
             Self::Condition => "a condition",
             Self::Unit => "a unit",
             Self::Restarted => "a unit with `restart = true`",
+            Self::Container => "a container",
+            Self::HealedContainer => "a container with `restart = true`",
             Self::Mount => "a file system",
             Self::Resource => "a resource",
             Self::File => "a heartbeat file",
             Self::Probe => "a probe",
             Self::Channel => "a channel",
             Self::Exporter => "an exporter",
+            Self::Hook => "a hook",
         }
     }
 }

@@ -1,0 +1,223 @@
+//! Findings of `doctor` about container engines: which there are, whether they can be asked, and
+//! whether they take a restart.
+
+use std::time::Duration;
+
+use crate::app::plan::Plan;
+use crate::docker::{Address, Client, DockerError, Endpoint};
+use crate::sources::containers::{Found, engines};
+
+use super::super::{Finding, Level};
+use super::count;
+
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// What the plan wants of containers.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    /// Rules and hooks that are about containers.
+    any: bool,
+    /// Some may be restarted.
+    restarts: bool,
+}
+
+pub(super) fn find(plan: &Plan) -> Vec<Finding> {
+    let rules = &plan.config.rules;
+    let wanted = Wanted {
+        any: rules.containers.names_any() || !rules.hooks.is_empty(),
+        restarts: rules.containers.list.iter().any(|rule| rule.restart),
+    };
+    if plan.config.containers.off {
+        return vec![off(wanted)];
+    }
+    let found = engines(&plan.config.containers, &plan.places);
+    if found.is_empty() && wanted.any {
+        let text = "the configuration counts on containers, and there is no container engine";
+        let remedy = "`systemctl start docker` or `systemctl start podman.socket`; where it listens \
+                      elsewhere set containers.engines";
+        return vec![Finding::bad("containers", Level::Warn, text, remedy)];
+    }
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return Vec::new();
+    };
+    let findings = runtime.block_on(async {
+        let mut findings = Vec::new();
+        for engine in &found {
+            findings.push(judged(engine, ask(engine).await, wanted));
+        }
+        findings
+    });
+    // A name look-up that hangs must not keep the process.
+    runtime.shutdown_background();
+    findings
+}
+
+fn off(wanted: Wanted) -> Finding {
+    if wanted.any {
+        let text = "none is watched: `enabled = false` in [containers]; hooks are told nothing";
+        return Finding::bad("containers", Level::Warn, text, "take `enabled = false` away");
+    }
+    Finding::ok("containers", "none is watched: `enabled = false` in [containers]")
+}
+
+/// What an engine says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Answer {
+    /// `Docker 20.10.24`.
+    who: String,
+    /// Containers that it has.
+    containers: usize,
+    /// Why it takes no restart, if it does not.
+    no_restart: Option<DockerError>,
+}
+
+async fn ask(found: &Found) -> Result<Answer, DockerError> {
+    let (name, address) = (found.name.clone(), found.address.clone());
+    let client = Client::new(Endpoint { name, prefix: "".into(), address });
+    let peer = client.greet().await?;
+    let containers = client.list().await?.len();
+    let refused = client.may_restart(LIMIT).await.err();
+    let no_restart = refused.filter(|error| matches!(error, DockerError::Forbidden { .. }));
+    let who = if peer.podman { "Podman" } else { "Docker" };
+    Ok(Answer { who: format!("{who} {}", peer.version), containers, no_restart })
+}
+
+fn judged(found: &Found, answer: Result<Answer, DockerError>, wanted: Wanted) -> Finding {
+    let name = format!("engine {}", found.name);
+    let missed = found.said || wanted.any;
+    match answer {
+        Ok(Answer { no_restart: Some(error), who, .. }) if wanted.restarts => {
+            let text = format!("{who}: containers are seen and cannot be restarted: {error}");
+            let remedy = "until it is allowed, keepwell tells of containers and heals none; without \
+                          `restart = true` this is as it should be";
+            Finding::bad(name, Level::Warn, text, remedy)
+        }
+        Ok(Answer { who, containers, no_restart }) => {
+            let read_only = if no_restart.is_some() { ", read-only" } else { "" };
+            let containers = count(containers, "container");
+            let text =
+                format!("{who} at {}: {containers}{read_only}{}", found.address, asker(found));
+            Finding::ok(name, text)
+        }
+        Err(DockerError::Permission { at }) => {
+            let text = format!("this user may not open {at}: its containers are not watched");
+            let remedy = "docs/containers.md has the ways: rootless Podman or keepwell-docker-proxy \
+                          give little away; the drop-in /usr/share/keepwell/docker.conf adds the \
+                          group docker, which is as good as root";
+            Finding::bad(name, if missed { Level::Fail } else { Level::Warn }, text, remedy)
+        }
+        // What to do is part of these words.
+        Err(error) => Finding {
+            name,
+            level: if missed { Level::Fail } else { Level::Warn },
+            text: error.to_string(),
+            remedy: None,
+        },
+    }
+}
+
+/// Root may open what the service may not.
+fn asker(found: &Found) -> &'static str {
+    let root = rustix::process::geteuid().is_root();
+    if root && matches!(found.address, Address::Unix(_)) {
+        " (asked as root; what the daemon says of it counts)"
+    } else {
+        ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+    use crate::app::plan;
+    use crate::config::Options;
+
+    fn findings(text: &str) -> Vec<Finding> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k.toml");
+        std::fs::write(&path, text).unwrap();
+        let options = Options::new(Some(&path), Default::default(), true, "host".into()).lenient();
+        find(&plan::load(&options).unwrap_or_else(|found| panic!("{found}")))
+    }
+
+    #[test]
+    fn what_is_off_and_what_is_away_is_said() {
+        let off = findings("[containers]\nenabled = false");
+        assert_eq!((off.len(), off[0].level), (1, Level::Ok));
+        let missed = findings("[containers]\nenabled = false\n[[container]]\nname = \"web\"");
+        assert_eq!(missed[0].level, Level::Warn);
+        let away = findings("[containers]\nengines = [\"unix:///nowhere/docker.sock\"]");
+        let [one] = &away[..] else { panic!("{away:?}") };
+        assert_eq!((&*one.name, one.level), ("engine docker", Level::Fail));
+        assert!(one.text.contains("no such socket"), "{}", one.text);
+    }
+
+    /// An engine behind a proxy that lets nobody change anything.
+    fn read_only(listener: &UnixListener) {
+        for _ in 0..3 {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap();
+            let (status, body) = match head.split(' ').nth(1).unwrap() {
+                "/version" => (
+                    "200 OK",
+                    r#"{"Version":"20.10.24","ApiVersion":"1.41","MinAPIVersion":"1.12"}"#,
+                ),
+                path if path.contains("/containers/json") => {
+                    ("200 OK", r#"[{"Id":"aa"},{"Id":"bb"}]"#)
+                }
+                _ => ("403 Forbidden", ""),
+            };
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_proxy_that_refuses_restarts_matters_only_where_they_are_wanted() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("p.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let served = std::thread::spawn(move || {
+            read_only(&listener);
+            read_only(&listener);
+        });
+        let engines = format!("[containers]\nengines = [\"unix://{}\"]\n", socket.display());
+        let seen = findings(&engines).remove(0);
+        assert_eq!(seen.level, Level::Ok, "{seen:?}");
+        assert!(seen.text.starts_with("Docker 20.10.24 at unix://"), "{}", seen.text);
+        assert!(seen.text.contains(": 2 containers, read-only"), "{}", seen.text);
+        let wanted = format!("{engines}[[container]]\nname = \"web\"\nrestart = true\n");
+        let refused = findings(&wanted).remove(0);
+        assert_eq!(refused.level, Level::Warn, "{refused:?}");
+        assert!(refused.text.contains("POST /containers/*/restart"), "{}", refused.text);
+        served.join().unwrap();
+    }
+
+    #[test]
+    fn a_socket_that_may_not_be_opened_has_a_remedy() {
+        let found = |said| Found {
+            address: Address::Unix("/run/docker.sock".into()),
+            name: "docker".into(),
+            said,
+        };
+        let denied = || Err(DockerError::Permission { at: "unix:///run/docker.sock".into() });
+        let nothing = Wanted { any: false, restarts: false };
+        let one = judged(&found(false), denied(), nothing);
+        assert_eq!(one.level, Level::Warn);
+        assert!(one.remedy.unwrap().contains("as good as root"));
+        assert_eq!(judged(&found(true), denied(), nothing).level, Level::Fail);
+        let some = Wanted { any: true, restarts: false };
+        assert_eq!(judged(&found(false), denied(), some).level, Level::Fail);
+    }
+}
