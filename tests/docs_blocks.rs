@@ -35,6 +35,7 @@ const PROGRAMS: &[&str] = &[
     "systemd-creds",
     "systemd-run",
     "systemd-sysusers",
+    "systemd-tmpfiles",
     // packages
     "apt",
     "apt-get",

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+#[path = "support/docker_host.rs"]
+mod docker_host;
 #[path = "support/scene.rs"]
 mod scene;
 #[path = "support/mod.rs"]
@@ -34,7 +36,7 @@ secrets:
 
 /// A host with Docker and the image; `None` where it cannot be had.
 fn host() -> Option<Container> {
-    let packages = vec!["docker.io", "docker-cli", "docker-compose", "docker-buildx"];
+    let packages = docker_host::PACKAGES.to_vec();
     let c = Container::boot("trixie", Options { packages, docker: true, ..Options::default() })?;
     c.systemctl(&["start", "docker.service"]);
     c.sh("useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin keepwell");
@@ -304,4 +306,53 @@ fn what_a_container_cannot_see_is_said() {
          || true",
     );
     assert!(out.contains("it hung up on user id 4711"), "{out}");
+}
+
+/// HAProxy as others' image has it: at least the program, and the configuration where it looks.
+const HAPROXY: &str = r#"
+mkdir -p /srv/haproxy/run && cd /srv/haproxy
+for file in /usr/sbin/haproxy $(ldd /usr/sbin/haproxy | grep -o '/[^ ]*'); do
+    install -D "$file" ".$file"
+done
+tar --create . | docker import \
+    --change 'CMD ["/usr/sbin/haproxy", "-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"]' \
+    --change 'USER 99:99' - haproxy:lts
+"#;
+
+#[test]
+fn containers_of_the_host_are_seen_by_a_proxy() {
+    let Some(c) = host() else { return };
+    c.sh(HAPROXY);
+    for file in ["packaging/container/compose.yaml", "packaging/container/compose.docker.yaml"] {
+        let name = file.rsplit('/').next().unwrap();
+        c.copy_in(&repository(file), &format!("/srv/keepwell/{name}"), 0o644);
+    }
+    let proxy = "systemd/keepwell-docker-proxy.cfg";
+    c.copy_in(&repository(proxy), "/srv/keepwell/keepwell-docker-proxy.cfg", 0o644);
+    c.write("/srv/keepwell/etc/keepwell.toml", UNITS_ONLY);
+    // As docs/container.md says.
+    c.sh("cd /srv/keepwell &&
+          echo JOURNAL_GID=$(getent group systemd-journal | cut -d: -f3) >.env &&
+          echo COMPOSE_FILE=compose.yaml:compose.docker.yaml >>.env &&
+          echo DOCKER_GID=$(getent group docker | cut -d: -f3) >>.env");
+    compose(&c, "up --detach");
+    let healthy = |name: &str| {
+        watch(
+            LONG,
+            name,
+            || (check(&c, name), c.sh("docker logs --tail 5 keepwell-docker-proxy-1 2>&1")),
+            |(check, _)| (check["severity"] == "healthy").then_some(()),
+        );
+    };
+    healthy("agent:engine-docker");
+    healthy("container:keepwell-keepwell-1");
+    // It may not restart any, nor has it another way.
+    let ask = "exec 3<>/dev/tcp/docker-proxy/2375; \
+               printf 'POST /containers/keepwell-keepwell-1/restart HTTP/1.0\r\n\r\n' >&3; \
+               head -1 <&3";
+    let refused = c.exec(&["docker", "exec", NAME, "bash", "-c", ask]).stdout;
+    assert!(refused.contains(" 403 "), "{refused}");
+    // The proxy goes and comes; so does what is known.
+    compose(&c, "restart docker-proxy");
+    healthy("container:keepwell-docker-proxy-1");
 }

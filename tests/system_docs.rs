@@ -6,6 +6,8 @@
 #[allow(dead_code, reason = "no test uses all of it")]
 #[path = "documents/blocks.rs"]
 mod blocks;
+#[path = "support/docker_host.rs"]
+mod docker_host;
 #[allow(dead_code, reason = "no test uses all of it")]
 #[path = "documents/reader.rs"]
 mod reader;
@@ -18,8 +20,13 @@ use reader::Reader;
 use support::*;
 
 /// Pages whose every shell block is run, or says why it is not.
-const MARKED: &[&str] =
-    &["README.md", "docs/getting-started.md", "docs/operations.md", "docs/uptimerobot.md"];
+const MARKED: &[&str] = &[
+    "README.md",
+    "docs/containers.md",
+    "docs/getting-started.md",
+    "docs/operations.md",
+    "docs/uptimerobot.md",
+];
 /// Those of the README that show the repository itself, not a host.
 const REPOSITORY: &str = "scripts/demo";
 
@@ -40,6 +47,25 @@ fn pages_that_are_run_are_known() {
         let name = page.display().to_string();
         assert!(!marked || MARKED.contains(&name.as_str()), "{name}: no test runs its blocks");
     }
+}
+
+#[test]
+fn containers() {
+    let Some(c) = docker_host::boot() else { return };
+    c.docker_run("web", "");
+    let Some(mut reader) = Reader::new(&c, "") else { return };
+    c.sh("apt-get install -qq /root/reader/keepwell_*.deb");
+    docker_host::rootless(&c);
+    // What the page has this user do; its folder is made as the page says.
+    c.write("/etc/tmpfiles.d/podman-app.conf", "d /run/podman-app 2750 app keepwell\n");
+    c.sh("systemd-tmpfiles --create podman-app.conf && cd / && rm /etc/tmpfiles.d/podman-app.conf");
+    docker_host::share_podman(&c);
+    c.sh(&format!(
+        "cd / && {} podman run --quiet --detach --name worker --network none localhost/busybox",
+        docker_host::ROOTLESS
+    ));
+    assert!(reader.follows("docs/containers.md") >= 9);
+    assert_eq!(c.sh("systemctl is-active keepwell"), "active");
 }
 
 on_each_image! {
