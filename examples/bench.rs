@@ -2,15 +2,20 @@
 //! monit and node_exporter (peers), and writes Markdown to standard output. Progress goes to standard error.
 //!
 //! ```text
-//! bench [latency] [storm] [footprint] [http] [size] [--window SECONDS] [--kills N] [--units N,N,...]
+//! bench [latency] [storm] [footprint] [http] [containers] [size] [--window SECONDS] [--kills N]
+//!       [--units N,N,...] [--containers N]
 //!       [--seconds N]        of load on each path, for http
 //!       [--only NAME,NAME]   contestants of footprint: floor, keepwell, monit-pid, monit-systemctl
 //! ```
 //!
 //! `KEEPWELL_BIN` and `KEEPWELL_FLOOR` name the programs to measure: release builds, stripped.
 
+#[path = "bench/containers.rs"]
+mod containers;
 #[path = "bench/contestant.rs"]
 mod contestant;
+#[path = "../tests/support/docker_host.rs"]
+mod docker_host;
 #[path = "bench/footprint.rs"]
 mod footprint;
 #[path = "bench/http.rs"]
@@ -40,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) kills: usize,
     /// Numbers of watched units.
     pub(crate) units: Vec<usize>,
+    /// How many containers of Docker.
+    pub(crate) containers: usize,
     /// Only these contestants; empty: all.
     pub(crate) only: Vec<String>,
 }
@@ -52,17 +59,19 @@ impl Settings {
             seconds: 10,
             kills: 200,
             units: vec![10, 100, 1000],
+            containers: 200,
             only: Vec::new(),
         };
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
             let number = |text: String| text.parse().map_err(|e| format!("{text}: {e}"));
             match argument.as_str() {
-                "latency" | "footprint" | "http" | "size" | "storm" => {
+                "latency" | "footprint" | "http" | "size" | "storm" | "containers" => {
                     settings.sections.push(argument)
                 }
                 "--window" => settings.window = number(value()?)? as u64,
                 "--seconds" => settings.seconds = number(value()?)? as u64,
+                "--containers" => settings.containers = number(value()?)?,
                 "--kills" => settings.kills = number(value()?)?,
                 "--units" => {
                     let all = value()?;
@@ -74,8 +83,9 @@ impl Settings {
             }
         }
         if settings.sections.is_empty() {
-            settings.sections =
-                ["size", "latency", "storm", "http", "footprint"].map(str::to_owned).to_vec();
+            settings.sections = ["size", "latency", "storm", "http", "footprint", "containers"]
+                .map(str::to_owned)
+                .to_vec();
         }
         Ok(settings)
     }
@@ -102,6 +112,7 @@ fn main() -> ExitCode {
             "latency" => latency::measure(&settings),
             "http" => http::measure(&settings),
             "storm" => storm::measure(&settings),
+            "containers" => containers::measure(&settings),
             _ => footprint::measure(&settings),
         };
         if let Err(e) = done {

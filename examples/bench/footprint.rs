@@ -138,20 +138,20 @@ fn spent(c: &Container, who: Contestant) -> Spent {
 }
 
 /// `usage_usec` of a cgroup; 0 when it is not there.
-fn cpu_us(cgroup: &Path) -> u64 {
+pub(crate) fn cpu_us(cgroup: &Path) -> u64 {
     let text = fs::read_to_string(cgroup.join("cpu.stat")).unwrap_or_default();
     let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec "));
     usage.and_then(|us| us.parse().ok()).unwrap_or(0)
 }
 
 /// Memory in kB of all processes of a contestant.
-struct Memory {
-    rss: u64,
-    anonymous: u64,
+pub(crate) struct Memory {
+    pub(crate) rss: u64,
+    pub(crate) anonymous: u64,
     processes: String,
 }
 
-fn memory(c: &Container, who: Contestant) -> Memory {
+pub(crate) fn memory(c: &Container, who: Contestant) -> Memory {
     let mut all = Memory { rss: 0, anonymous: 0, processes: "-".into() };
     let Some(unit) = who.unit() else { return all };
     let pids = fs::read_to_string(c.unit_cgroup(unit).join("cgroup.procs")).unwrap_or_default();
