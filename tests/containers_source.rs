@@ -18,6 +18,8 @@ mod odd;
 mod podman;
 #[path = "containers/podman.rs"]
 mod podman_source;
+#[path = "containers/refused.rs"]
+mod refused;
 #[path = "containers/watched.rs"]
 mod watched;
 
@@ -232,8 +234,14 @@ fn a_daemon_that_hangs_is_noticed() {
     let why = seen.part(mark, "broken");
     assert!(why.contains("did not answer"), "{why}");
     // Another that begins now has its first round all the same.
-    let second = Watched::with(&docker.address(), quick, Engines::default(), false);
+    let round = Settings::default().round;
+    let hasty = Settings { round, ..quick };
+    let second = Watched::with(&docker.address(), hasty, Engines::default(), false);
     second.round();
+    // Who looks once is told of it before the look is over.
+    let once = Watched::with(&docker.address(), Settings::default(), Engines::default(), true);
+    once.round();
+    assert!(once.part(0, "broken").contains("did not answer"), "{}", once.shown());
     let mark = seen.mark();
     docker.thaw();
     seen.part(mark, "works");
@@ -360,4 +368,24 @@ fn what_a_sampling_costs() {
     let before = engine();
     std::thread::sleep(Duration::from_secs(15));
     println!("at rest the engine takes {} ms in 15 s", (engine() - before) * 10);
+}
+
+#[test]
+fn events_tell_the_labels_of_what_came_and_went() {
+    let Some(docker) = Dockerd::start() else { return };
+    let before = Wall(clock::wall_us());
+    let labels = ["--label", "keepwell.hooks=false", "--label", "tier=front-1"];
+    docker.run("brief", &[&["--rm"][..], &labels].concat(), &["true"]);
+    clock::wait_for(Duration::from_secs(60), "its removal", || {
+        docker.must(&["ps", "--all", "--quiet"]).trim().is_empty().then_some(())
+    });
+    let engines = Engines::new([("docker".into(), before)].into());
+    let seen = Watched::with(&docker.address(), settings(), engines, false);
+    seen.events("brief", "removed");
+    let all = seen.all();
+    for event in events(&all, "brief") {
+        assert!(event.replayed, "{event:?}");
+        let labels: Vec<String> = event.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(labels, ["keepwell.hooks=false", "tier=front-1"], "{event:?}");
+    }
 }

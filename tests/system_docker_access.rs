@@ -5,10 +5,13 @@
 
 #[path = "support/docker_host.rs"]
 mod docker_host;
+#[path = "support/scene.rs"]
+mod scene;
 #[path = "support/mod.rs"]
 mod support;
 
-use docker_host::rootless;
+use docker_host::{ROOTLESS, rootless};
+use scene::{LONG, UNITS_ONLY, watch};
 use support::*;
 
 /// Installs keepwell as a package lays it out, with what is there for containers.
@@ -170,4 +173,58 @@ fn a_user_may_share_podman_with_it() {
     assert_eq!(answer(&c, "/run/podman-app/podman.sock", "GET /_ping"), 200);
     // Its own folder is for nobody else.
     assert_eq!(answer(&c, "/run/user/1000/podman/podman.sock", "GET /_ping"), 0);
+    c.sh("rm /etc/systemd/system/keepwell.service.d/90-probe.conf && systemctl daemon-reload");
+    what_happens_to_its_containers_is_seen(&c);
+}
+
+/// Of a Podman that systemd's own timers run the health checks of.
+fn what_happens_to_its_containers_is_seen(c: &Container) {
+    let receiver = c.receiver();
+    c.configure(&format!(
+        "{UNITS_ONLY}[containers]\nengines = [\"unix:///run/podman-app/podman.sock\"]\nfor = \"0s\"\n\n{}",
+        Receiver::channel(),
+    ));
+    c.start_keepwell();
+    c.wait_for_check("agent:engine-podman", "healthy", "works");
+    let podman = |words: &str| c.sh(&format!("cd / && {ROOTLESS} podman {words}"));
+    let run = |name: &str, words: &str| {
+        podman(&format!("run --quiet --detach --name {name} --network none {words}"));
+    };
+    run(
+        "ill",
+        "--health-cmd 'test -e /well' --health-interval 1s --health-retries 2 localhost/busybox \
+         sh -c 'touch /well; exec sleep 100000'",
+    );
+    let of = |name: &str| format!("container:{name}");
+    c.wait_for_check(&of("ill"), "healthy", "healthy");
+    podman("exec ill rm /well");
+    c.wait_for_check(&of("ill"), "warning", "unhealthy");
+    receiver.wait_for_events(&of("ill"), "state", &["opened"]);
+    podman("exec ill touch /well");
+    c.wait_for_check(&of("ill"), "healthy", "healthy");
+    receiver.wait_for_events(&of("ill"), "state", &["opened", "resolved"]);
+
+    // Podman restarts it twice, and then no more.
+    run("loop", "--restart on-failure:2 localhost/busybox sh -c 'sleep 1; exit 7'");
+    c.wait_for_check(&of("loop"), "warning", "exit-code");
+    let counted = || c.look_at(&of("loop"));
+    watch(LONG, "each end is counted", counted, |check| {
+        (check["container"]["restarts"] == 2).then_some(())
+    });
+
+    // What a person ends, starts, restarts and removes is told to nobody.
+    podman("kill ill");
+    c.wait_for_check(&of("ill"), "healthy", "stopped-by-operator");
+    run("web", "localhost/busybox");
+    c.wait_for_check(&of("web"), "healthy", "running");
+    podman("stop --time 1 web");
+    c.wait_for_check(&of("web"), "healthy", "stopped-by-operator");
+    podman("start web");
+    c.wait_for_check(&of("web"), "healthy", "running");
+    podman("restart --time 1 web");
+    c.wait_for_check(&of("web"), "healthy", "running");
+    podman("rm --force --time 0 web");
+    watch(LONG, "it is gone", || c.look_at(&of("web")), |check| check.is_null().then_some(()));
+    let about = |name: &str| receiver.told().into_iter().filter(|t| t.check == of(name)).count();
+    assert_eq!(about("web"), 0, "{:?}", receiver.told());
 }

@@ -22,6 +22,20 @@ const START: Duration = Duration::from_secs(60);
 /// once it runs.
 const START_TAKES: Duration = Duration::from_secs(1);
 
+/// Why a log cannot be read, in words for people.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoLog {
+    /// The container is gone, or about to be.
+    #[error("{0}")]
+    Removed(String),
+    /// Its log driver keeps none that can be read.
+    #[error("{0}")]
+    NotKept(String),
+    /// Its engine does not hand it out.
+    #[error("{0}")]
+    Failed(String),
+}
+
 /// Restarts containers, and reads their logs, by the engines that are watched now.
 #[derive(Debug, Clone)]
 pub struct ContainerRestarter {
@@ -69,19 +83,29 @@ impl ContainerRestarter {
     /// each, secrets removed.
     ///
     /// # Errors
-    /// When it cannot be read; the text says why.
+    /// When it cannot be read.
     pub async fn log(
         &self,
         engine: &str,
         id: &str,
         lines: usize,
         since: Option<Wall>,
-    ) -> Result<Vec<String>, String> {
-        let client = self.engines.client(engine).ok_or_else(|| gone(engine))?;
+    ) -> Result<Vec<String>, NoLog> {
+        let client = self.engines.client(engine).ok_or_else(|| NoLog::Failed(gone(engine)))?;
         let since = since.map(|at| at.before(START_TAKES));
         match client.log(id, lines, since).await {
             Ok(lines) => Ok(shown(lines)),
-            Err(error) => Err(redact(&error.to_string()).into_owned()),
+            Err(error) => {
+                let text = redact(&error.to_string()).into_owned();
+                Err(match error {
+                    // One that is being removed is in the way of its log.
+                    DockerError::NotFound { .. } | DockerError::Conflict { .. } => {
+                        NoLog::Removed(text)
+                    }
+                    error if error.keeps_no_log() => NoLog::NotKept(text),
+                    _ => NoLog::Failed(text),
+                })
+            }
         }
     }
 }
@@ -94,10 +118,7 @@ fn gone(engine: &str) -> String {
 fn shown(lines: Vec<LogLine>) -> Vec<String> {
     let mut redactor = Redactor::default();
     let lines = lines.into_iter().map(|line| {
-        let text = match &line.text {
-            Some(text) => tidy(text, &mut redactor),
-            None => "(a line too long to be shown)".into(),
-        };
+        let text = tidy(&line.text, &mut redactor);
         match line.at {
             Some(at) => format!("{} {text}", at.written("%H:%M:%S")),
             None => text,
@@ -229,15 +250,8 @@ mod tests {
 
     #[test]
     fn lines_are_shown_without_secrets() {
-        let line = |text: &str| LogLine { at: Some(Wall(3_723_000_000)), text: Some(text.into()) };
-        let lines = vec![
-            line("password=hunter2hunter2"),
-            LogLine { at: None, text: None },
-            line("\u{1b}[31mred\u{7}"),
-        ];
-        assert_eq!(
-            shown(lines),
-            ["01:02:03 password=***", "(a line too long to be shown)", "01:02:03 red"]
-        );
+        let line = |text: &str| LogLine { at: Some(Wall(3_723_000_000)), text: text.into() };
+        let lines = vec![line("password=hunter2hunter2"), line("\u{1b}[31mred\u{7}")];
+        assert_eq!(shown(lines), ["01:02:03 password=***", "01:02:03 red"]);
     }
 }

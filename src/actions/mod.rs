@@ -5,5 +5,5 @@ mod containers;
 pub mod packages;
 mod restarter;
 
-pub use containers::ContainerRestarter;
+pub use containers::{ContainerRestarter, NoLog};
 pub use restarter::Restarter;

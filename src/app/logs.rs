@@ -7,8 +7,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::actions::ContainerRestarter;
-use crate::surfaces::http::LogRequest;
+use crate::actions::{ContainerRestarter, NoLog};
+use crate::surfaces::http::{LogRefusal, LogRequest};
 
 /// Logs read at a time.
 const READS: usize = 4;
@@ -34,9 +34,16 @@ pub(super) async fn reading(
         let containers = containers.clone();
         reads.spawn_local(async move {
             let read = timeout(LIMIT, containers.log(&engine, &id, lines, None)).await;
-            let late = |_| Err("its engine did not hand out the log within 14 s".to_owned());
+            let late = "its engine did not hand out the log within 14 s";
+            let answer = match read {
+                Ok(Ok(lines)) => Ok(lines),
+                Ok(Err(NoLog::Removed(why))) => Err(LogRefusal::Removed(why)),
+                Ok(Err(NoLog::NotKept(why))) => Err(LogRefusal::NotKept(why)),
+                Ok(Err(NoLog::Failed(why))) => Err(LogRefusal::Failed(why)),
+                Err(_) => Err(LogRefusal::Failed(late.to_owned())),
+            };
             // Who asked may have gone away.
-            let _ = reply.send(read.unwrap_or_else(late));
+            let _ = reply.send(answer);
         });
     }
 }

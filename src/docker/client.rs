@@ -7,6 +7,7 @@ use std::time::Duration;
 use hyper::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use crate::engine::Wall;
 
@@ -29,6 +30,13 @@ const EVENT: usize = 512 * 1024;
 
 /// What of a path is written as it is.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// Containers that are asked about to know whether they may be looked at at all.
+const LOOKS: usize = 8;
+
+/// What a look at one container may take before it counts as allowed: it can hang, and all others
+/// be served.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// The id of no container, as ids are random. It has the shape of one: proxies look at that.
 const NOBODY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -59,6 +67,14 @@ pub struct Peer {
     api: (u32, u32),
     /// The time there, in whole seconds.
     pub time: Option<Wall>,
+}
+
+impl Peer {
+    /// It tells of a health check what that has found, when it is written down. Podman before 5 does
+    /// neither; Docker tells of changes only.
+    pub fn tells_health(&self) -> bool {
+        self.podman && numbers(&self.version).is_some_and(|(major, _)| major >= 5)
+    }
 }
 
 /// What the engine's host has, and its clock.
@@ -134,7 +150,11 @@ impl Client {
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<(), DockerError> {
-        self.ping_for_head().await.map(|_| ())
+        match self.ping_for_head().await {
+            // A proxy that lets no pings through lets this through: it was asked at first.
+            Err(DockerError::Forbidden { .. }) => self.greet().await.map(|_| ()),
+            answer => answer.map(|_| ()),
+        }
     }
 
     async fn ping_for_head(&self) -> Result<Answer, DockerError> {
@@ -157,6 +177,27 @@ impl Client {
         })
     }
 
+    /// What tells this engine from others, as far as it says: its id; of Podman, which makes up a new
+    /// one each time, its host and storage.
+    ///
+    /// # Errors
+    /// When it cannot be asked, or does not say.
+    pub async fn identity(&self) -> Result<String, DockerError> {
+        let call = Call { what: "the request about its host", allow: "GET /info" };
+        let body: InfoBody = self.ask_for("/info", call).await?;
+        let said = if self.is_podman() {
+            let host = body.name.get().zip(body.docker_root_dir.get());
+            host.map(|(host, storage)| format!("{host}:{storage}"))
+        } else {
+            body.id.get().filter(|id| !id.is_empty())
+        };
+        said.ok_or_else(|| DockerError::Unreadable {
+            at: self.endpoint.address.to_string(),
+            what: call.what,
+            why: "it has no id".into(),
+        })
+    }
+
     /// The ids of all containers, running or not.
     ///
     /// # Errors
@@ -176,6 +217,51 @@ impl Client {
     pub async fn inspect(&self, id: &str) -> Result<Inspected, DockerError> {
         let call = Call { what: "the request for a container", allow: "GET /containers/*/json" };
         self.ask_for(&format!("/containers/{}/json", encoded(id)), call).await
+    }
+
+    /// Whether containers may be looked at, as the first of these tell: a proxy refuses all or none,
+    /// an engine with rules of its own may refuse some.
+    ///
+    /// # Errors
+    /// [`DockerError::Forbidden`] when they may not.
+    pub async fn may_look(&self, ids: &[String]) -> Result<(), DockerError> {
+        let nobody = [NOBODY.to_owned()];
+        let ids = if ids.is_empty() { &nobody[..] } else { ids };
+        let mut refused = Ok(());
+        for id in ids.iter().take(LOOKS) {
+            match timeout(GLANCE, self.inspect(id)).await {
+                Ok(Err(error @ DockerError::Forbidden { .. })) => refused = Err(error),
+                _ => return Ok(()),
+            }
+        }
+        refused
+    }
+
+    /// Whether events may be heard. Podman says so only with the first one, where it streams them.
+    ///
+    /// # Errors
+    /// [`DockerError::Forbidden`] when they may not.
+    pub async fn may_hear(&self, now: Option<Wall>) -> Result<(), DockerError> {
+        let then = match now {
+            Some(now) => now,
+            // All that there was since then would be much.
+            None if self.is_podman() => return Ok(()),
+            None => Wall(1_000_000),
+        };
+        match self.past(then, then).await {
+            Err(error @ DockerError::Forbidden { .. }) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is refused of what keepwell can do without, in a word each.
+    pub async fn withheld(&self) -> Vec<&'static str> {
+        let refused = |error: Option<DockerError>, word| {
+            error.filter(|error| matches!(error, DockerError::Forbidden { .. })).map(|_| word)
+        };
+        let logs = refused(self.open_log(NOBODY, 1, None).await.err(), "logs");
+        let usage = refused(self.stats(NOBODY).await.err(), "statistics");
+        logs.into_iter().chain(usage).collect()
     }
 
     /// What one container uses now; a single sample.
@@ -224,7 +310,7 @@ impl Client {
         if let Some(since) = since {
             query.push_str(&format!("&since={}", seconds(since)));
         }
-        self.subscribe(&query).await
+        self.subscribe(&query, &event::ASKED).await
     }
 
     /// What has happened to containers since `since` and before `until`, oldest first, as far as
@@ -239,8 +325,13 @@ impl Client {
         } else {
             format!("&until={}", seconds(until))
         };
+        // Podman remembers each health check of days, and takes long to hand them all out. How it is
+        // now, a look tells.
+        let mut asked = event::ASKED.to_vec();
+        asked.retain(|word| !self.is_podman() || *word != "health_status");
         let read = async {
-            let mut events = self.subscribe(&format!("&since={}{end}", seconds(since))).await?;
+            let mut events =
+                self.subscribe(&format!("&since={}{end}", seconds(since)), &asked).await?;
             let mut all = Vec::new();
             loop {
                 match events.next().await {
@@ -253,11 +344,11 @@ impl Client {
         };
         let at = self.endpoint.address.to_string();
         let hangs = DockerError::Hangs { at, what: EVENTS.what, limit: self.limits.body };
-        tokio::time::timeout(self.limits.body, read).await.unwrap_or(Err(hangs))
+        timeout(self.limits.body, read).await.unwrap_or(Err(hangs))
     }
 
-    async fn subscribe(&self, query: &str) -> Result<Events, DockerError> {
-        let filters = serde_json::json!({ "type": ["container"], "event": event::ASKED });
+    async fn subscribe(&self, query: &str, asked: &[&str]) -> Result<Events, DockerError> {
+        let filters = serde_json::json!({ "type": ["container"], "event": asked });
         let filters = utf8_percent_encode(&filters.to_string(), PLAIN).to_string();
         let path = self.path(&format!("/events?filters={filters}{query}")).await?;
         let podman = self.is_podman();
@@ -399,7 +490,8 @@ impl Events {
 
 /// `1.41` as two numbers.
 fn numbers(text: &str) -> Option<(u32, u32)> {
-    let (major, minor) = text.split_once('.')?;
+    let (major, rest) = text.split_once('.')?;
+    let minor = rest.split('.').next()?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 

@@ -16,13 +16,17 @@ pub struct Engines(Arc<Mutex<Inner>>);
 #[derive(Debug, Default)]
 struct Inner {
     clients: BTreeMap<Arc<str>, Arc<Client>>,
+    /// Their names as they were added.
+    order: Vec<Arc<str>>,
+    /// How often one of them has come up.
+    openings: u64,
     heard: BTreeMap<Arc<str>, Wall>,
 }
 
 impl Engines {
     /// None yet; `heard`: when the last happened that is known of each.
     pub fn new(heard: BTreeMap<Arc<str>, Wall>) -> Self {
-        Self(Arc::new(Mutex::new(Inner { clients: BTreeMap::new(), heard })))
+        Self(Arc::new(Mutex::new(Inner { heard, ..Inner::default() })))
     }
 
     /// The client of an endpoint.
@@ -32,7 +36,10 @@ impl Engines {
 
     /// Forgets all clients: another configuration is in force, or will be.
     pub fn clear(&self) {
-        self.with(|inner| inner.clients.clear());
+        self.with(|inner| {
+            inner.clients.clear();
+            inner.order.clear();
+        });
     }
 
     /// Up to when each engine has been heard is this.
@@ -44,8 +51,30 @@ impl Engines {
     pub fn add(&self, endpoint: Endpoint) -> Arc<Client> {
         let name = endpoint.name.clone();
         let client = Arc::new(Client::new(endpoint));
-        self.with(|inner| inner.clients.insert(name, client.clone()));
+        self.with(|inner| {
+            inner.order.retain(|known| *known != name);
+            inner.order.push(name.clone());
+            inner.clients.insert(name, client.clone());
+        });
         client
+    }
+
+    /// The clients of the endpoints that were added before this one.
+    pub fn earlier(&self, name: &str) -> Vec<Arc<Client>> {
+        self.with(|inner| {
+            let names = inner.order.iter().take_while(|known| &***known != name);
+            names.filter_map(|name| inner.clients.get(name).cloned()).collect()
+        })
+    }
+
+    /// An engine has come up.
+    pub fn opened(&self) {
+        self.with(|inner| inner.openings += 1);
+    }
+
+    /// How often one has.
+    pub fn openings(&self) -> u64 {
+        self.with(|inner| inner.openings)
     }
 
     /// When the last happened that is known of an engine's containers, by its clock.

@@ -86,6 +86,19 @@ pub enum DockerError {
         /// The path that is to be allowed.
         allow: &'static str,
     },
+    /// It is watched by another address already.
+    #[error(
+        "{at} leads to the container engine '{name}', which is watched at {other} already; it is \
+         left out: name each engine once (containers.engines, DOCKER_HOST)"
+    )]
+    Twin {
+        /// Where.
+        at: String,
+        /// The other address.
+        other: String,
+        /// The engine's name.
+        name: String,
+    },
     /// No such container (404).
     #[error("the container engine at {at} has no such container")]
     NotFound {
@@ -152,6 +165,18 @@ impl DockerError {
             404 => Self::NotFound { at },
             409 => Self::Conflict { at, what, message },
             _ => Self::Failed { at, what, status, message },
+        }
+    }
+
+    /// Its container's log is kept nowhere, or where the engine cannot read it. Docker says so with
+    /// 501, Podman in words.
+    pub fn keeps_no_log(&self) -> bool {
+        match self {
+            Self::Failed { status: 501, .. } => true,
+            Self::Failed { message, .. } => {
+                message.contains("log driver") || message.contains("logging driver")
+            }
+            _ => false,
         }
     }
 

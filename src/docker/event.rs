@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::engine::Wall;
-use crate::engine::observation::ContainerWhat;
+use crate::engine::observation::{ContainerWhat, Health};
 
 use super::model::{Lax, health, signal};
 
@@ -42,7 +42,25 @@ pub struct Heard {
     pub at: Wall,
     /// What; `None`: something that only a look at the container can tell.
     pub what: Option<ContainerWhat>,
+    /// What Podman says of a health check: before 5 what the one before it found.
+    pub health: Option<Health>,
+    /// Its labels, where the engine sends them with this event.
+    pub labels: BTreeMap<String, String>,
 }
+
+/// What an engine says in an event beside the labels; a label of such a name is not told apart.
+const OWN: [&str; 10] = [
+    "name",
+    "oldName",
+    "image",
+    "signal",
+    "exitCode",
+    "execDuration",
+    "execID",
+    "podId",
+    "containerExitCode",
+    "containerInspectData",
+];
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -59,6 +77,8 @@ struct Line {
     time: Lax<i64>,
     #[serde(rename = "timeNano")]
     time_nano: Lax<i64>,
+    #[serde(rename = "HealthStatus")]
+    health: Lax<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -108,7 +128,7 @@ pub(super) fn heard(line: &[u8], podman: bool) -> Result<Option<Heard>, serde_js
         "unpause" => Some(ContainerWhat::Unpaused),
         "rename" => Some(ContainerWhat::Renamed),
         "destroy" | "remove" => Some(ContainerWhat::Removed),
-        // Podman tells of every check, with what the one before it found.
+        // Podman tells of every check.
         "health_status" | "update" => None,
         other => match other.strip_prefix("health_status: ").and_then(health) {
             Some(health) => Some(ContainerWhat::Health(health)),
@@ -122,5 +142,8 @@ pub(super) fn heard(line: &[u8], podman: bool) -> Result<Option<Heard>, serde_js
     let name = attribute("name").unwrap_or_default();
     let image = attribute("image").or(line.from.get()).unwrap_or_default();
     let name = name.strip_prefix('/').map(str::to_owned).unwrap_or(name);
-    Ok(Some(Heard { id, name, image, at: Wall(micros), what }))
+    let labels = attributes.into_iter().filter(|(key, _)| !OWN.contains(&key.as_str()));
+    let labels = labels.filter_map(|(key, value)| Some((key, value.get()?))).collect();
+    let health = line.health.seen().and_then(|text| health(text));
+    Ok(Some(Heard { id, name, image, at: Wall(micros), what, health, labels }))
 }

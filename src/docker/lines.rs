@@ -13,8 +13,8 @@ pub(super) struct Lines {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Cut {
     Line(Vec<u8>),
-    /// It was longer than is read.
-    TooLong,
+    /// It was longer than is read: its beginning.
+    TooLong(Vec<u8>),
 }
 
 impl Lines {
@@ -36,19 +36,16 @@ impl Lines {
     pub(super) fn flush(&mut self, out: &mut impl FnMut(Cut)) {
         let line = std::mem::take(&mut self.held);
         if std::mem::take(&mut self.over) {
-            out(Cut::TooLong);
+            out(Cut::TooLong(line));
         } else if !line.trim_ascii().is_empty() {
             out(Cut::Line(line));
         }
     }
 
     fn hold(&mut self, piece: &[u8]) {
-        if self.over || self.held.len() + piece.len() > self.most {
-            self.over = true;
-            self.held = Vec::new();
-        } else {
-            self.held.extend_from_slice(piece);
-        }
+        let room = self.most.saturating_sub(self.held.len()).min(piece.len());
+        self.over |= room < piece.len();
+        self.held.extend_from_slice(&piece[..room]);
     }
 }
 

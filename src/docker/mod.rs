@@ -41,6 +41,23 @@ impl Endpoint {
     pub fn named(&self, container: &str) -> Arc<str> {
         format!("{}{container}", self.prefix).into()
     }
+
+    /// How a shell of this host reaches it: by its program alone where that goes there anyway.
+    pub fn command(&self, podman: bool) -> String {
+        let (program, option) = if podman { ("podman", "--url") } else { ("docker", "--host") };
+        let usual = match &self.address {
+            Address::Unix(path) if podman => path.ends_with("run/podman/podman.sock"),
+            // Also by a proxy of keepwell's own: people need none.
+            Address::Unix(_) => *self.name == *"docker",
+            Address::Tcp(_) => false,
+        };
+        let address = self.address.to_string();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "@._:/-+".contains(c);
+        match usual || !address.chars().all(plain) {
+            true => program.to_owned(),
+            false => format!("{program} {option} {address}"),
+        }
+    }
 }
 
 /// Where a container engine is.
@@ -58,5 +75,29 @@ impl fmt::Display for Address {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             Self::Tcp(to) => write!(f, "tcp://{to}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_get_the_command_that_goes_there() {
+        let of = |name: &str, address, podman| {
+            Endpoint { name: name.into(), prefix: "".into(), address }.command(podman)
+        };
+        let unix = |path: &str| Address::Unix(path.into());
+        let tcp = || Address::Tcp("10.0.0.7:2375".into());
+        assert_eq!(of("docker", unix("/run/keepwell-docker/docker.sock"), false), "docker");
+        assert_eq!(of("docker", tcp(), false), "docker --host tcp://10.0.0.7:2375");
+        let own = unix("/run/user/1000/docker.sock");
+        let said = "docker --host unix:///run/user/1000/docker.sock";
+        assert_eq!(of("docker-1000", own, false), said);
+        assert_eq!(of("podman", unix("/run/podman/podman.sock"), true), "podman");
+        let own = unix("/run/podman-app/podman.sock");
+        assert_eq!(of("podman", own, true), "podman --url unix:///run/podman-app/podman.sock");
+        // What a shell would take for something else is left out.
+        assert_eq!(of("podman", unix("/run/a;b/podman.sock"), true), "podman");
     }
 }

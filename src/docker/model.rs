@@ -96,6 +96,10 @@ pub(super) struct InfoBody {
     #[serde(rename = "NCPU")]
     pub(super) cpus: Lax<u32>,
     pub(super) mem_total: Lax<u64>,
+    #[serde(rename = "ID")]
+    pub(super) id: Lax<String>,
+    pub(super) name: Lax<String>,
+    pub(super) docker_root_dir: Lax<String>,
     pub(super) system_time: Lax<String>,
 }
 
@@ -199,6 +203,14 @@ impl Inspected {
         self.config.seen().and_then(|c| c.tty.seen()).copied().unwrap_or_default()
     }
 
+    /// It uses the network of the host, or of another container.
+    pub fn shares_network(&self) -> bool {
+        let mode = self.host_config.seen().and_then(|host| host.network_mode.seen());
+        mode.is_some_and(|mode| {
+            mode == "host" || mode.starts_with("container:") || mode.starts_with("ns:")
+        })
+    }
+
     /// How long it has to stop before it is killed, in seconds, where it has its own.
     pub fn stop_timeout(&self) -> Option<u32> {
         self.config.seen()?.stop_timeout.seen().copied()
@@ -232,6 +244,7 @@ impl Inspected {
         let nanos = host.nano_cpus.get().filter(|nanos| *nanos > 0).map(|n| n as f64 / 1e9);
         Some(ContainerSeen {
             silent_stops: false,
+            command: "".into(),
             name: endpoint.named(name),
             engine: endpoint.name.clone(),
             id: id.into(),

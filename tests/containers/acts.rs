@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use keepwell::actions::ContainerRestarter;
+use keepwell::actions::{ContainerRestarter, NoLog};
 use keepwell::docker::{Address, Client, DockerError, Endpoint, Engines};
 use keepwell::engine::RestartResult;
 use keepwell::engine::observation::ContainerStatus;
@@ -15,6 +15,7 @@ use keepwell::engine::words::Reason;
 
 use super::dockerd::Dockerd;
 use super::nest;
+use super::podman::Podman;
 use super::watched::{self, Watched};
 
 fn run<T>(work: impl Future<Output = T>) -> T {
@@ -108,6 +109,8 @@ fn the_last_lines_of_a_log_are_read_without_secrets() {
             lines.iter().map(|line| line.split_once(' ').map_or(&**line, |(_, t)| t)).collect();
         assert!(texts.contains(&"line 1") && texts.contains(&"line 50"), "{name}: {lines:#?}");
         assert!(texts.contains(&"password=***"), "{name}: {lines:#?}");
+        let long = texts.iter().find(|text| text.starts_with("xxxx")).unwrap();
+        assert!((400..600).contains(&long.chars().count()), "{name}: its beginning: {long}");
         assert!(!format!("{lines:?}").contains("hunter2"), "{name}");
         assert!(lines.iter().all(|line| line.chars().count() < 600), "{name}");
         let few = run(acts.log("docker", &id, 3, None)).unwrap();
@@ -115,8 +118,40 @@ fn the_last_lines_of_a_log_are_read_without_secrets() {
         let last = few.iter().any(|line| line.ends_with(" last"));
         assert!(few.len() <= 3 && last, "{name}: {few:#?}");
     }
-    let none = run(acts.log("docker", &"ab".repeat(32), 3, None)).unwrap_err();
-    assert!(none.contains("no such container"), "{none}");
+    // Docker counts the pieces that it keeps a long line in.
+    let script = "x=$(head -c 60000 /dev/zero | tr '\\0' x); \
+                  for i in $(seq 1 40); do echo $i $x; done; echo last";
+    let id = docker.run("long", &[], &["sh", "-c", script]);
+    super::clock::wait_until(watched::SOON, "it ends", || docker.status("long") == "exited");
+    let lines = run(acts.log("docker", &id, 30, None)).unwrap();
+    assert_eq!(lines.len(), 30, "{lines:#?}");
+    assert!(lines[0].contains(" 12 xxx") && lines[29].ends_with(" last"), "{lines:#?}");
+    let all = run(acts.log("docker", &id, 500, None)).unwrap();
+    assert_eq!(all.len(), 41);
+}
+
+#[test]
+fn why_a_log_cannot_be_read_is_told_apart() {
+    if let Some(docker) = Dockerd::start() {
+        let acts = restarter(&docker.socket());
+        let why = |id: &str| run(acts.log("docker", id, 3, None)).unwrap_err();
+        let none = why(&"ab".repeat(32));
+        assert!(
+            matches!(&none, NoLog::Removed(why) if why.contains("no such container")),
+            "{none}"
+        );
+        let silent = docker.run("silent", &["--log-driver", "none"], &["sleep", "1000"]);
+        let kept = why(&silent);
+        assert!(matches!(&kept, NoLog::NotKept(why) if why.contains("driver")), "{kept}");
+        let unwatched = run(acts.log("podman", &silent, 3, None)).unwrap_err();
+        assert!(matches!(unwatched, NoLog::Failed(_)), "{unwatched}");
+    }
+    if let Some(podman) = Podman::start() {
+        let acts = restarter(&podman.socket());
+        let silent = podman.run("silent", &["--log-driver", "none"], &["sleep", "1000"]);
+        let kept = run(acts.log("docker", &silent, 3, None)).unwrap_err();
+        assert!(matches!(&kept, NoLog::NotKept(why) if why.contains("driver")), "{kept}");
+    }
 }
 
 /// A proxy that lets GET through, but not for `/info`, and answers all else with 403.

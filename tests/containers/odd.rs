@@ -11,13 +11,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use keepwell::docker::Engines;
-use keepwell::engine::observation::ContainerStatus;
+use keepwell::engine::observation::{ContainerStatus, Part, PartSeen, PartState};
 use keepwell::engine::{Observation, Wall};
 
 use super::clock;
 use super::dockerd::Dockerd;
-use super::watched::{SOON, Watched, lists, settings};
-use keepwell::sources::containers::Settings;
+use super::podman::Podman;
+use super::watched::{SOON, Watched, containers, lists, settings, usage};
+use keepwell::sources::containers::{Places, Settings};
 
 #[test]
 fn a_clock_that_was_set_back_keeps_nothing_from_being_watched() {
@@ -33,8 +34,10 @@ fn a_clock_that_was_set_back_keeps_nothing_from_being_watched() {
 }
 
 /// What becomes of a request.
-enum Relay {
+pub(crate) enum Relay {
     Pass,
+    /// It is answered with 403, as proxies do.
+    Refuse,
     /// It is never answered.
     Hold,
     /// It is answered, and the answer ends at once.
@@ -42,7 +45,7 @@ enum Relay {
 }
 
 /// Stands before an engine.
-fn relay(at: &Path, to: PathBuf, decide: impl Fn(&str) -> Relay + Send + 'static) {
+pub(crate) fn relay(at: &Path, to: PathBuf, decide: impl Fn(&str) -> Relay + Send + 'static) {
     let listener = UnixListener::bind(at).unwrap();
     thread::spawn(move || {
         let mut held = Vec::new();
@@ -55,6 +58,12 @@ fn relay(at: &Path, to: PathBuf, decide: impl Fn(&str) -> Relay + Send + 'static
             }
             match decide(&String::from_utf8_lossy(&head)) {
                 Relay::Pass => {}
+                Relay::Refuse => {
+                    let body = "<html><body><h1>403 Forbidden</h1>";
+                    let head = "HTTP/1.0 403 Forbidden\r\nContent-Type: text/html\r\n\r\n";
+                    let _ = client.write_all(format!("{head}{body}").as_bytes());
+                    continue;
+                }
                 Relay::Hold => {
                     held.push(client);
                     continue;
@@ -97,6 +106,179 @@ fn a_container_that_hangs_does_not_hide_the_others() {
     seen.container("late", "is down", |c| c.status == ContainerStatus::Exited);
     let broken = |all: &str| all.contains("Broken");
     assert!(!seen.all().iter().any(|one| broken(&format!("{one:?}"))), "{}", seen.shown());
+}
+
+/// What becomes of looks at a container for a while.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    Broken,
+    Hanging,
+    Refused,
+}
+
+/// A container ends by itself, which is one event, and so many looks at it come to nothing.
+fn a_look_is_made_again(docker: &Dockerd, fault: Fault, times: usize) {
+    let name = format!("{fault:?}").to_lowercase();
+    let id = docker.run(&name, &[], &["sleep", "1000"]);
+    let socket = docker.nest().path(&format!("{name}.sock"));
+    let look = format!("/containers/{id}/json");
+    let left = Arc::new(Mutex::new(0));
+    let now = left.clone();
+    relay(&socket, docker.socket(), move |head| {
+        let mut left = now.lock().unwrap();
+        if !head.contains(&look) || *left == 0 {
+            return Relay::Pass;
+        }
+        *left -= 1;
+        match fault {
+            Fault::Broken => Relay::Close,
+            Fault::Hanging => Relay::Hold,
+            Fault::Refused => Relay::Refuse,
+        }
+    });
+    let seen = Watched::at(&format!("unix://{}", socket.display()));
+    seen.container(&name, "runs", |c| c.pid > 0);
+    seen.round();
+    *left.lock().unwrap() = times;
+    // By nobody that Docker knows of: that is one event, and one look.
+    let pid = docker.inspect(&name)["State"]["Pid"].to_string();
+    assert!(docker.nest().run(&["busybox", "kill", "-9", &pid]).ok);
+    // Not only with the next list, which is 5 min away; a look that hangs is given up after 15 s.
+    clock::wait_until(PATIENT, "the look is made again", || {
+        let all = seen.all();
+        let last = containers(&all, &name).last().map(|c| c.status);
+        last == Some(ContainerStatus::Exited)
+    });
+    assert_eq!(*left.lock().unwrap(), 0, "looks came to nothing");
+}
+
+/// For what takes its time by itself, also on a busy machine.
+const PATIENT: std::time::Duration = std::time::Duration::from_secs(100);
+
+#[test]
+fn a_look_that_fails_once_is_made_again() {
+    let Some(docker) = Dockerd::start() else { return };
+    // So that not all that there is may be refused.
+    docker.run("other", &[], &["sleep", "1000"]);
+    a_look_is_made_again(&docker, Fault::Broken, 2);
+    a_look_is_made_again(&docker, Fault::Hanging, 1);
+    a_look_is_made_again(&docker, Fault::Refused, 3);
+}
+
+#[test]
+fn a_past_that_takes_podman_too_long_to_tell_keeps_nothing_from_being_watched() {
+    let Some(podman) = Podman::start() else { return };
+    podman.run("web", &[], &["sleep", "1000"]);
+    let socket = podman.nest().path("past.sock");
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let kept = asked.clone();
+    relay(&socket, podman.socket(), move |head| {
+        let path = head.split(' ').nth(1).unwrap_or_default();
+        if !path.contains("/events?") {
+            return Relay::Pass;
+        }
+        kept.lock().unwrap().push(path.to_owned());
+        if path.contains("stream=false") { Relay::Hold } else { Relay::Pass }
+    });
+    let before = Wall(clock::wall_us() - 3_600_000_000);
+    let engines = Engines::new(BTreeMap::from([("docker".into(), before)]));
+    let address = format!("unix://{}", socket.display());
+    let seen = Watched::with(&address, settings(), engines.clone(), false);
+    clock::wait_until(PATIENT, "it is watched", || {
+        containers(&seen.all(), "web").last().is_some_and(|c| c.pid > 0)
+    });
+    assert!(engines.heard("docker").is_some_and(|at| at > before), "the next time from now on");
+    podman.run("late", &[], &["sh", "-c", "exit 3"]);
+    seen.container("late", "is down", |c| c.status == ContainerStatus::Exited);
+    let broken = |one: &Observation| format!("{one:?}").contains("Broken");
+    assert!(!seen.all().iter().any(broken), "{}", seen.shown());
+    let asked = asked.lock().unwrap();
+    let (past, live): (Vec<_>, Vec<_>) = asked.iter().partition(|p| p.contains("stream=false"));
+    assert_eq!(past.len(), 1, "{asked:#?}");
+    assert!(past[0].contains("%22die%22") && !past[0].contains("health_status"), "{}", past[0]);
+    assert!(live.iter().all(|path| path.contains("health_status")), "{live:#?}");
+}
+
+#[test]
+fn an_engine_that_is_reached_by_two_addresses_is_watched_once() {
+    let Some(docker) = Dockerd::start() else { return };
+    docker.run("web", &[], &["sleep", "1000"]);
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join("run")).unwrap();
+    let first = root.path().join("run/docker.sock");
+    let away = Arc::new(Mutex::new(true));
+    let now = away.clone();
+    relay(
+        &first,
+        docker.socket(),
+        move |_| {
+            if *now.lock().unwrap() { Relay::Close } else { Relay::Pass }
+        },
+    );
+    let places =
+        Places { root: root.path().into(), runtime: None, docker_host: Some(docker.address()) };
+    let often = Settings { root: "/nowhere".into(), ..settings() };
+    let seen = Watched::in_places(places, often, Engines::default(), false);
+    seen.container("docker-2/web", "runs, while the first address is of no use", |c| c.pid > 0);
+    *away.lock().unwrap() = false;
+    // When it has come up, the second one is left out, and it is said why.
+    seen.container("web", "runs", |c| c.pid > 0);
+    let why = seen.wait("the second is left out", |all| {
+        all.iter().find_map(|one| match one {
+            Observation::Part(PartSeen { part, state: PartState::Broken(why) })
+                if *part == Part::Engine("docker-2".into()) =>
+            {
+                Some(why.clone())
+            }
+            _ => None,
+        })
+    });
+    assert!(why.starts_with(&docker.address()), "{why}");
+    let other = format!("engine 'docker', which is watched at unix://{} already", first.display());
+    assert!(why.contains(&other), "{why}");
+    let mark = seen.mark();
+    docker.must(&["kill", "web"]);
+    seen.events("web", "died 137");
+    docker.run("late", &[], &["sh", "-c", "exit 3"]);
+    seen.container("late", "is down", |c| c.status == ContainerStatus::Exited);
+    let all = seen.all();
+    let twice = |one: &Observation| format!("{one:?}").contains("docker-2/");
+    assert!(!all[mark..].iter().any(twice), "{}", seen.shown());
+    drop(seen);
+
+    // Where the first is there from the beginning, nothing comes by the second.
+    let places =
+        Places { root: root.path().into(), runtime: None, docker_host: Some(docker.address()) };
+    let often = Settings { root: "/nowhere".into(), ..settings() };
+    let seen = Watched::in_places(places, often, Engines::default(), false);
+    seen.container("late", "is down", |c| c.status == ContainerStatus::Exited);
+    seen.wait("the second is left out", |all| {
+        all.iter().any(|one| format!("{one:?}").contains("it is left out")).then_some(())
+    });
+    assert!(!seen.all().iter().any(twice), "{}", seen.shown());
+}
+
+#[test]
+fn what_goes_over_another_network_is_not_counted_as_a_containers_own() {
+    let Some(docker) = Dockerd::start() else { return };
+    let sleep = ["sleep", "1000"];
+    let own = docker.run("own", &[], &sleep);
+    let host = docker.run("host", &["--network", "host"], &sleep);
+    let side = docker.run("side", &["--network", "container:own"], &sleep);
+    let root = docker.nest().proc().parent().unwrap().to_owned();
+    let seen = Watched::with(
+        &docker.address(),
+        Settings { root, ..settings() },
+        Engines::default(),
+        false,
+    );
+    let traffic = |id: &str| {
+        let seen = seen.wait("what it uses", |all| usage(all, id).filter(|u| u.memory.is_some()));
+        (seen.received, seen.sent)
+    };
+    assert_eq!(traffic(&own), (Some(0), Some(0)));
+    assert_eq!(traffic(&host), (None, None));
+    assert_eq!(traffic(&side), (None, None));
 }
 
 #[test]
@@ -208,7 +390,7 @@ fn looks_by_hand_do_not_pile_up_calls_for_a_daemon_that_never_comes() {
 }
 
 /// keepwell, which ends with the test.
-struct Daemon(std::process::Child);
+pub(crate) struct Daemon(pub(crate) std::process::Child);
 
 impl Drop for Daemon {
     fn drop(&mut self) {

@@ -11,17 +11,17 @@ use keepwell::engine::observation::{ContainerStatus, Health};
 
 use super::clock::wait_for;
 use super::podman::Podman;
-use super::watched::{Watched, containers, lists, settings, story, usage};
+use super::watched::{Watched, events, lists, settings, story, usage};
 
 #[test]
 fn each_thing_that_happens_to_a_container_of_podman_is_seen() {
     let Some(podman) = Podman::start() else { return };
     let before = podman.run("before", &[], &["sleep", "1000"]);
     let seen = Watched::at(&podman.address());
-    seen.round();
-    let all = seen.all();
-    assert!(containers(&all, "before")[0].pid > 0);
-    assert_eq!(lists(&all)[0].ids, [before.as_str().into()]);
+    seen.container("before", "runs", |c| c.pid > 0);
+    // A round is over after 5 s, whatever it takes; a list comes when it is complete.
+    let ids = seen.wait("all are listed", |all| lists(all).first().map(|l| l.ids.clone()));
+    assert_eq!(ids, [before.as_str().into()]);
     let check = ["--health-cmd", "test -e /well", "--health-interval", "disable"];
     let options = [&check[..], &["--health-retries", "1"]].concat();
     podman.run("ill", &options, &["sleep", "1000"]);
@@ -101,4 +101,27 @@ fn what_happened_to_podman_while_nobody_listened_is_asked_for() {
         .iter()
         .any(|one| matches!(one, Observation::ContainerEvent(event) if event.replayed));
     assert!(replayed, "{}", seen.shown());
+}
+
+#[test]
+fn events_of_podman_tell_labels_too() {
+    let Some(podman) = Podman::start() else { return };
+    let seen = Watched::at(&podman.address());
+    seen.round();
+    podman.run("brief", &["--rm", "--label", "keepwell.hooks=false"], &["true"]);
+    seen.events("brief", "removed");
+    let all = seen.all();
+    let told: Vec<String> = (events(&all, "brief").iter())
+        .map(|event| format!("{:?} {:?}", event.what, event.labels))
+        .collect();
+    let labels = r#"{"keepwell.hooks": "false"}"#;
+    assert_eq!(
+        told,
+        [
+            format!("Created {labels}"),
+            format!("Started {labels}"),
+            format!("Died {{ exit_code: 0 }} {labels}"),
+            format!("Removed {labels}"),
+        ]
+    );
 }

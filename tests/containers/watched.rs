@@ -31,9 +31,11 @@ pub(crate) struct Watched {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Settings for tests: nothing is waited for long.
+/// Settings for tests: nothing is waited for long, but for the first look, which a busy machine
+/// makes slow.
 pub(crate) fn settings() -> Settings {
     Settings {
+        round: Duration::from_secs(3600),
         interval: Duration::from_millis(300),
         patience: Duration::from_millis(700),
         ..Settings::default()

@@ -200,13 +200,13 @@ impl Dockerd {
     /// Lets it hang: it takes connections, and answers none.
     #[track_caller]
     pub(crate) fn freeze(&self) {
-        self.daemon.as_ref().expect("the daemon runs").signal("STOP");
+        self.daemon.as_ref().expect("the daemon runs").freeze();
     }
 
     /// Ends [`Self::freeze`].
     #[track_caller]
     pub(crate) fn thaw(&self) {
-        self.daemon.as_ref().expect("the daemon runs").signal("CONT");
+        self.daemon.as_ref().expect("the daemon runs").thaw();
     }
 
     /// Whether a container that takes too much memory is ended here, and said to be; where not,

@@ -304,10 +304,27 @@ impl Daemon {
     /// Sends it a signal, and nothing to what it has started.
     pub(crate) fn signal(&self, signal: &str) {
         send(self.pid, signal);
-        if signal == "CONT" {
-            // nsenter stops when what it has started is stopped.
-            send(self.runner.pid, signal);
+    }
+
+    /// Lets it hang: it takes connections, and answers none.
+    #[track_caller]
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+        // Each of its threads goes on until it has its turn to stop.
+        for _ in 0..TRIES {
+            if self.alive() && is_stopped(self.pid) {
+                return;
+            }
+            sleep(Duration::from_millis(10));
         }
+        panic!("the engine was not stopped within {} s", TRIES / 100);
+    }
+
+    /// Ends [`Self::freeze`].
+    pub(crate) fn thaw(&self) {
+        self.signal("CONT");
+        // nsenter stops when what it has started is stopped.
+        send(self.runner.pid, "CONT");
     }
 
     /// Waits until it has ended.
@@ -362,6 +379,16 @@ fn ask(socket: &Path, path: &str) -> Option<String> {
 
 fn send(pid: u32, signal: &str) {
     let _ = Done::of(Command::new("kill").args(["-s", signal, &pid.to_string()]));
+}
+
+/// Whether all threads of a process are stopped.
+fn is_stopped(pid: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads.flatten().all(|thread| {
+        // The name in brackets may hold anything; the state comes after it.
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    })
 }
 
 fn child_of(pid: u32) -> Option<u32> {

@@ -165,12 +165,12 @@ impl Podman {
     /// Lets the service hang: it takes connections, and answers none.
     #[track_caller]
     pub(crate) fn freeze(&self) {
-        self.service.as_ref().expect("the service runs").signal("STOP");
+        self.service.as_ref().expect("the service runs").freeze();
     }
 
     /// Ends [`Self::freeze`].
     #[track_caller]
     pub(crate) fn thaw(&self) {
-        self.service.as_ref().expect("the service runs").signal("CONT");
+        self.service.as_ref().expect("the service runs").thaw();
     }
 }

@@ -69,17 +69,23 @@ struct Answer {
     containers: usize,
     /// Why it takes no restart, if it does not.
     no_restart: Option<DockerError>,
+    /// What else it refuses.
+    withheld: Vec<&'static str>,
 }
 
 async fn ask(found: &Found) -> Result<Answer, DockerError> {
     let (name, address) = (found.name.clone(), found.address.clone());
     let client = Client::new(Endpoint { name, prefix: "".into(), address });
     let peer = client.greet().await?;
-    let containers = client.list().await?.len();
+    let ids = client.list().await?;
+    client.may_look(&ids).await?;
+    client.may_hear(peer.time).await?;
     let refused = client.may_restart(LIMIT).await.err();
     let no_restart = refused.filter(|error| matches!(error, DockerError::Forbidden { .. }));
+    let withheld = client.withheld().await;
     let who = if peer.podman { "Podman" } else { "Docker" };
-    Ok(Answer { who: format!("{who} {}", peer.version), containers, no_restart })
+    let who = format!("{who} {}", peer.version);
+    Ok(Answer { who, containers: ids.len(), no_restart, withheld })
 }
 
 fn judged(found: &Found, answer: Result<Answer, DockerError>, wanted: Wanted) -> Finding {
@@ -92,11 +98,15 @@ fn judged(found: &Found, answer: Result<Answer, DockerError>, wanted: Wanted) ->
                           `restart = true` this is as it should be";
             Finding::bad(name, Level::Warn, text, remedy)
         }
-        Ok(Answer { who, containers, no_restart }) => {
+        Ok(Answer { who, containers, no_restart, withheld }) => {
             let read_only = if no_restart.is_some() { ", read-only" } else { "" };
+            let without: String = withheld.iter().map(|word| format!(", without {word}")).collect();
             let containers = count(containers, "container");
-            let text =
-                format!("{who} at {}: {containers}{read_only}{}", found.address, asker(found));
+            let text = format!(
+                "{who} at {}: {containers}{read_only}{without}{}",
+                found.address,
+                asker(found)
+            );
             Finding::ok(name, text)
         }
         Err(DockerError::Permission { at }) => {
@@ -155,9 +165,10 @@ mod tests {
         assert!(one.text.contains("no such socket"), "{}", one.text);
     }
 
-    /// An engine behind a proxy that lets nobody change anything.
-    fn read_only(listener: &UnixListener) {
-        for _ in 0..3 {
+    /// An engine behind a proxy that lets nobody change anything, nor what else is said; it is asked
+    /// so many questions.
+    fn read_only(listener: &UnixListener, questions: usize, denied: &str) {
+        for _ in 0..questions {
             let (mut stream, _) = listener.accept().unwrap();
             let mut head = Vec::new();
             let mut byte = [0];
@@ -170,6 +181,9 @@ mod tests {
                     "200 OK",
                     r#"{"Version":"20.10.24","ApiVersion":"1.41","MinAPIVersion":"1.12"}"#,
                 ),
+                path if !denied.is_empty() && path.contains(denied) => ("403 Forbidden", ""),
+                path if path.contains("/events") => ("200 OK", ""),
+                path if path.contains("/containers/aa/json") => ("200 OK", "{}"),
                 path if path.contains("/containers/json") => {
                     ("200 OK", r#"[{"Id":"aa"},{"Id":"bb"}]"#)
                 }
@@ -189,18 +203,26 @@ mod tests {
         let socket = folder.path().join("p.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let served = std::thread::spawn(move || {
-            read_only(&listener);
-            read_only(&listener);
+            for (questions, denied) in [(7, ""), (7, ""), (4, "/aa/json"), (4, "/events")] {
+                read_only(&listener, questions, denied);
+            }
         });
         let engines = format!("[containers]\nengines = [\"unix://{}\"]\n", socket.display());
         let seen = findings(&engines).remove(0);
         assert_eq!(seen.level, Level::Ok, "{seen:?}");
         assert!(seen.text.starts_with("Docker 20.10.24 at unix://"), "{}", seen.text);
-        assert!(seen.text.contains(": 2 containers, read-only"), "{}", seen.text);
+        let said = ": 2 containers, read-only, without logs, without statistics";
+        assert!(seen.text.contains(said), "{}", seen.text);
         let wanted = format!("{engines}[[container]]\nname = \"web\"\nrestart = true\n");
         let refused = findings(&wanted).remove(0);
         assert_eq!(refused.level, Level::Warn, "{refused:?}");
         assert!(refused.text.contains("POST /containers/*/restart"), "{}", refused.text);
+        // What it cannot be watched without.
+        for path in ["GET /containers/*/json", "GET /events"] {
+            let blind = findings(&engines).remove(0);
+            assert_eq!(blind.level, Level::Fail, "{blind:?}");
+            assert!(blind.text.ends_with(&format!("allow {path} there")), "{}", blind.text);
+        }
         served.join().unwrap();
     }
 

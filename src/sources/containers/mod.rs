@@ -22,8 +22,11 @@ use super::{Closed, Running, Source, SourceContext, SourceError};
 mod cgroup;
 mod find;
 mod host;
+mod looks;
+mod refusals;
 mod session;
 mod track;
+mod twin;
 mod usage;
 mod watcher;
 
@@ -31,8 +34,8 @@ pub use find::{Found, Places, engines};
 
 use watcher::Watcher;
 
-/// The first look at all engines is over after this, whatever hangs.
-const ROUND_LIMIT: Duration = Duration::from_secs(5);
+/// Who looks only once waits so long for all engines: one that hangs has been found out by then.
+const ONCE: Duration = Duration::from_secs(30);
 
 /// Held by an engine that is to list its containers; all are dropped when all have done so.
 type Pass = mpsc::Sender<Infallible>;
@@ -59,6 +62,8 @@ pub struct Settings {
     pub root: PathBuf,
     /// Between two lists.
     pub relist: Duration,
+    /// A look at all engines is over after this, whatever hangs.
+    pub round: Duration,
     /// An engine of which nothing was heard for so long is asked whether it lives.
     pub quiet: Duration,
     /// An engine that worked may be away for so long before that is told: its restart is over in
@@ -74,6 +79,7 @@ impl Default for Settings {
             interval: Duration::from_secs(30),
             root: "/".into(),
             relist: Duration::from_secs(300),
+            round: Duration::from_secs(5),
             quiet: Duration::from_secs(30),
             patience: Duration::from_secs(10),
             past: Duration::from_secs(24 * 3600),
@@ -113,7 +119,8 @@ impl ContainersSource {
         if all_found.is_err() {
             return Ok(());
         }
-        let mut round = Some(Instant::now() + ROUND_LIMIT);
+        let limit = if context.once { ONCE } else { self.watch.settings.round };
+        let mut round = Some(Instant::now() + limit);
         loop {
             let resync = context.resync.notified();
             tokio::pin!(resync);
@@ -150,7 +157,7 @@ impl ContainersSource {
                     if all.find(&context, &pass).await.is_err() {
                         return Ok(());
                     }
-                    round = Some(Instant::now() + ROUND_LIMIT);
+                    round = Some(Instant::now() + limit);
                 }
                 _ = ticks.tick() => {
                     // Nobody waits for those that have appeared.

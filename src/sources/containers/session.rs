@@ -16,15 +16,17 @@ use crate::engine::{Observation, Wall};
 use crate::sources::SourceContext;
 use crate::systemd::redact::redact;
 
+use super::looks::Looks;
+use super::refusals::{Refusals, What};
 use super::track::{self, Look, Track};
 use super::usage::Sampler;
-use super::{Pass, Settings, host};
+use super::{Pass, Settings, host, twin};
 
-/// Looks at containers at a time.
-const LOOKS: usize = 8;
-
-/// A container that has been made is looked at once more after this.
+/// A container of which not all may have been written down is looked at once more after this.
 const AGAIN: time::Duration = time::Duration::from_secs(3);
+
+/// So often in a row can a look not be made before that is said.
+const MISSED: u32 = 3;
 
 /// Observations that wait for a slow driver. When there are more, all is asked for afresh.
 const MOST: usize = 16_384;
@@ -49,13 +51,18 @@ impl From<DockerError> for End {
 pub(super) struct Opened {
     pub(super) version: String,
     podman: bool,
+    tells_health: bool,
     info: Info,
+    /// Why not all is known of its host.
+    unsaid: Option<DockerError>,
     past: Vec<Heard>,
     /// When that was, by the engine's clock.
     now: Option<Wall>,
     /// `None` when it is looked at once.
     events: Option<Events>,
     ids: Vec<String>,
+    /// It is no other engine, as of so many openings of engines.
+    apart: Option<u64>,
     /// The time before, in which it took no requests.
     away: Option<EngineAway>,
 }
@@ -70,21 +77,31 @@ pub(super) async fn open(
 ) -> Result<Opened, DockerError> {
     let name = &client.endpoint().name;
     let peer = client.greet().await?;
-    let mut info = match client.info().await {
-        Ok(info) => info,
+    let (mut info, mut unsaid) = match client.info().await {
+        Ok(info) => (info, None),
         // A proxy need not allow it.
-        Err(DockerError::Forbidden { .. }) => Info::default(),
+        Err(error @ DockerError::Forbidden { .. }) => (Info::default(), Some(error)),
         Err(error) => return Err(error),
     };
     if info.cpus == 0 || info.memory == 0 {
         host::complete(&mut info, &client.endpoint().address, &settings.root);
     }
+    unsaid = unsaid.filter(|_| info.cpus == 0 || info.memory == 0);
+    let openings = engines.openings();
+    let apart = twin::look(client, engines).await?.then_some(openings);
     let now = info.time.or(peer.time);
     let (mut past, mut events) = (Vec::new(), None);
+    let (mut asked, mut hangs) = (false, false);
     if !once {
         match (engines.heard(name), now) {
             (Some(since), Some(now)) if since <= now => {
-                past = client.past(since.max(now.before(settings.past)), now).await?;
+                asked = true;
+                match client.past(since.max(now.before(settings.past)), now).await {
+                    Ok(all) => past = all,
+                    // It would hang again the next time: what has come of its containers, looks tell.
+                    Err(DockerError::Hangs { .. }) => hangs = true,
+                    Err(error) => return Err(error),
+                }
             }
             // The first time; or its clock was set back, and an engine refuses to be asked for what
             // is to come.
@@ -92,16 +109,31 @@ pub(super) async fn open(
             (_, None) => {}
         }
         events = Some(client.events(now).await?);
+        if peer.podman && !asked {
+            client.may_hear(now).await?;
+        }
     }
     let ids = client.list().await?;
+    client.may_look(&ids).await?;
+    if let Some(now) = now.filter(|_| hangs) {
+        engines.hear_from(name, now);
+        tracing::warn!(
+            engine = &**name,
+            "what happened before now takes the engine too long to tell; it is taken from how its \
+             containers are"
+        );
+    }
     Ok(Opened {
+        tells_health: peer.tells_health(),
         version: peer.version,
         podman: peer.podman,
         info,
+        unsaid,
         past,
         now,
         events,
         ids,
+        apart,
         away: None,
     })
 }
@@ -118,6 +150,7 @@ enum Answered {
     Container(Arc<str>, Result<Box<Inspected>, DockerError>),
     List(Result<Vec<String>, DockerError>),
     Ping(Result<(), DockerError>),
+    Apart(u64, Result<bool, DockerError>),
     Usage(Box<Sampler>, Vec<UsageSeen>),
 }
 
@@ -127,17 +160,23 @@ pub(super) struct Session<'a> {
     engines: &'a Engines,
     context: &'a SourceContext,
     settings: &'a Settings,
+    refusals: &'a mut Refusals,
     podman: bool,
     info: Info,
     track: Track,
+    /// The last refusal to let a container be looked at.
+    refused: Option<DockerError>,
     queue: VecDeque<Out>,
     asked: JoinSet<Answered>,
-    looks: usize,
+    looks: Looks,
     /// To be looked at once more, and when.
     unsure: VecDeque<(Instant, Arc<str>)>,
     /// Something was missed while a list was under way: another is needed.
     list_again: bool,
     pinging: bool,
+    /// It is no other engine, as of so many openings of engines; and whether that is being asked.
+    apart: Option<u64>,
+    comparing: bool,
     /// `None` while it samples.
     sampler: Option<Box<Sampler>>,
     /// Those who wait for the next list.
@@ -152,24 +191,34 @@ impl<'a> Session<'a> {
         engines: &'a Engines,
         context: &'a SourceContext,
         settings: &'a Settings,
+        refusals: &'a mut Refusals,
         opened: &mut Opened,
         passes: Vec<Pass>,
     ) -> Self {
         let sampler = Sampler::new(client.clone(), settings.root.clone());
+        let engine = &*client.endpoint().name;
+        match &opened.unsaid {
+            Some(error) => refusals.refused(engine, What::Host, error),
+            None => refusals.allowed(engine, What::Host),
+        };
         let mut session = Self {
             client,
             engines,
             context,
             settings,
+            refusals,
             podman: opened.podman,
             info: opened.info,
-            track: Track::default(),
+            track: Track::new(opened.tells_health),
+            refused: None,
             queue: VecDeque::new(),
             asked: JoinSet::new(),
-            looks: 0,
+            looks: Looks::default(),
             unsure: VecDeque::new(),
             list_again: false,
             pinging: false,
+            apart: opened.apart,
+            comparing: false,
             sampler: Some(Box::new(sampler)),
             passes,
             alive: Instant::now(),
@@ -197,12 +246,13 @@ impl<'a> Session<'a> {
         let mut lists = ticks(self.settings.relist);
         let mut first = true;
         loop {
-            while self.looks < LOOKS
+            while self.looks.room(Instant::now())
                 && let Some(id) = self.track.next()
             {
                 self.look(id);
             }
             if let Some(ids) = self.track.complete() {
+                self.refusals()?;
                 self.listed(ids);
                 if std::mem::take(&mut first) {
                     self.sample();
@@ -226,6 +276,8 @@ impl<'a> Session<'a> {
                 return Err(End::Behind);
             }
             let quiet = self.alive + self.settings.quiet;
+            let room = self.looks.next_room(Instant::now()).filter(|_| self.track.is_due());
+            let again = self.looks.next_again();
             tokio::select! {
                 biased;
                 room = self.context.out.reserve(), if !self.queue.is_empty() => {
@@ -260,12 +312,21 @@ impl<'a> Session<'a> {
                     self.passes.push(pass);
                     self.list_again = true;
                 }
-                _ = samplings.tick(), if !once => self.sample(),
+                _ = samplings.tick(), if !once => {
+                    self.sample();
+                    self.compare();
+                }
                 _ = lists.tick(), if !once => self.list_again = true,
                 id = due(&self.unsure), if !once => {
                     self.unsure.pop_front();
                     self.track.look_again(id);
                 }
+                () = until(again), if !once => {
+                    if let Some(id) = self.looks.again(Instant::now()) {
+                        self.track.try_again(id);
+                    }
+                }
+                () = until(room) => {}
                 () = time::sleep_until(quiet), if !self.pinging && !once => self.ping(),
             }
         }
@@ -288,12 +349,33 @@ impl<'a> Session<'a> {
     }
 
     fn look(&mut self, id: Arc<str>) {
-        self.looks += 1;
+        self.looks.begins(id.clone(), Instant::now());
         let client = self.client.clone();
         self.asked.spawn(async move {
             let found = client.inspect(&id).await.map(Box::new);
             Answered::Container(id, found)
         });
+    }
+
+    /// A look could not be made: it is made again.
+    fn put_off(&mut self, id: Arc<str>, why: &str) {
+        if let Some(times) = self.track.put_off(&id) {
+            if times >= MISSED {
+                self.refusals.unanswered(&self.client.endpoint().name, &id, why);
+            }
+            self.looks.put_off(id, times, Instant::now());
+        }
+    }
+
+    /// Asks whether it is an engine that has come up since it was last asked.
+    fn compare(&mut self) {
+        let openings = self.engines.openings();
+        if self.apart != Some(openings) && !std::mem::replace(&mut self.comparing, true) {
+            let (client, engines) = (self.client.clone(), self.engines.clone());
+            self.asked.spawn(async move {
+                Answered::Apart(openings, twin::look(&client, &engines).await)
+            });
+        }
     }
 
     fn ping(&mut self) {
@@ -323,6 +405,24 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// All of a list have been looked at, or it was tried. An engine that shows none of what it has
+    /// cannot be watched.
+    fn refusals(&mut self) -> Result<(), End> {
+        let engine = &*self.client.endpoint().name;
+        match (self.refused.take(), self.track.hidden()) {
+            (Some(error), (_, true)) => return Err(End::Away(error)),
+            (Some(error), _) => _ = self.refusals.refused(engine, What::Looks, &error),
+            (None, _) => {}
+        }
+        if self.refusals.has(What::Answers) && !self.track.misses_some() {
+            self.refusals.allowed(engine, What::Answers);
+        }
+        if let Some(sampler) = &mut self.sampler {
+            sampler.try_again();
+        }
+        Ok(())
+    }
+
     fn listed(&mut self, ids: Vec<Arc<str>>) {
         let engine = self.client.endpoint().name.clone();
         let Info { cpus, memory, .. } = self.info;
@@ -338,7 +438,7 @@ impl<'a> Session<'a> {
     fn answered(&mut self, answered: Answered) -> Result<(), End> {
         match answered {
             Answered::Container(id, found) => {
-                self.looks -= 1;
+                self.looks.ends(&id);
                 if !matches!(found, Err(DockerError::Hangs { .. })) {
                     self.alive = Instant::now();
                 }
@@ -350,12 +450,23 @@ impl<'a> Session<'a> {
                     Err(error @ DockerError::Hangs { .. }) => {
                         tracing::debug!(container = &*id, %error, "a container cannot be looked at");
                         self.track.missed(&id);
+                        self.put_off(id, &error.to_string());
                         self.ping();
+                    }
+                    Err(error @ DockerError::Forbidden { .. }) => {
+                        // Whether others may be looked at, a list tells.
+                        self.list_again |= self.track.refused(&id) && !self.track.is_listing();
+                        // Which may be refused is said of all at once.
+                        if let Some(times) = self.track.put_off(&id) {
+                            self.looks.put_off(id, times, Instant::now());
+                        }
+                        self.refused = Some(error);
                     }
                     Err(error) if error.away() => return Err(End::Away(error)),
                     Err(error) => {
                         tracing::debug!(container = &*id, %error, "a container cannot be looked at");
                         self.track.missed(&id);
+                        self.put_off(id, &error.to_string());
                     }
                 }
             }
@@ -368,8 +479,26 @@ impl<'a> Session<'a> {
                 self.pinging = false;
                 self.alive = Instant::now();
             }
-            Answered::Usage(sampler, seen) => {
+            Answered::Apart(openings, told) => {
+                self.comparing = false;
+                match told {
+                    Ok(true) => self.apart = Some(openings),
+                    Ok(false) => {}
+                    Err(error @ DockerError::Twin { .. }) => return Err(End::Away(error)),
+                    Err(error) => tracing::debug!(%error, "it is not known whether it is another"),
+                }
+            }
+            Answered::Usage(mut sampler, mut seen) => {
+                let engine = &*self.client.endpoint().name;
+                match sampler.verdict() {
+                    Some(Err(error)) => _ = self.refusals.refused(engine, What::Usage, &error),
+                    Some(Ok(())) => _ = self.refusals.allowed(engine, What::Usage),
+                    None => {}
+                }
                 self.sampler = Some(sampler);
+                for one in seen.iter_mut().filter(|one| self.track.shares_network(&one.id)) {
+                    (one.received, one.sent) = (None, None);
+                }
                 if !seen.is_empty() {
                     self.push(Observation::ContainerUsage(seen));
                 }
@@ -379,15 +508,24 @@ impl<'a> Session<'a> {
     }
 
     fn found(&mut self, id: Arc<str>, found: Inspected) {
+        self.track.network(&id, found.shares_network());
         let Some(mut seen) = found.seen(self.client.endpoint(), redact) else {
             tracing::debug!(container = &*id, "what is said of a container cannot be used");
-            return self.track.missed(&id);
+            self.track.missed(&id);
+            return self.put_off(id, "what the engine says of it cannot be used");
         };
         seen.silent_stops = self.podman;
+        seen.command = self.client.endpoint().command(self.podman).into();
         match self.track.looked(&id, Some(&seen)) {
             Look::Stale => return,
             Look::Unsure => self.unsure.push_back((Instant::now() + AGAIN, id)),
             Look::Fresh => {}
+        }
+        if self.refusals.has(What::Answers) && !self.track.misses_some() {
+            self.refusals.allowed(&self.client.endpoint().name, What::Answers);
+        }
+        if self.refusals.has(What::Looks) && self.track.hidden().0 == 0 {
+            self.refusals.allowed(&self.client.endpoint().name, What::Looks);
         }
         self.push(Observation::Container(Box::new(seen)));
     }
@@ -421,6 +559,14 @@ async fn due(waiting: &VecDeque<(Instant, Arc<str>)>) -> Arc<str> {
             time::sleep_until(*at).await;
             id.clone()
         }
+        None => std::future::pending().await,
+    }
+}
+
+/// Until then; for ever where there is no such time.
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => time::sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

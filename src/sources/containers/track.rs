@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::docker::Heard;
-use crate::engine::observation::{ContainerEvent, ContainerSeen, ContainerStatus, ContainerWhat};
+use crate::engine::observation::{
+    ContainerEvent, ContainerSeen, ContainerStatus, ContainerWhat, Health,
+};
 
 /// One container.
 #[derive(Debug, Default)]
@@ -21,6 +23,20 @@ struct Known {
     pid: Option<u32>,
     /// It was looked at again without having been heard of.
     again: bool,
+    /// Podman has told of a health check, which it may do before it has written down what it found.
+    checked: bool,
+    /// It may not be looked at.
+    hidden: bool,
+    /// How its health check was, as it was last told or seen in this run.
+    health: Option<Health>,
+    /// Looks once more that wait.
+    waiting: u32,
+    /// Looks in a row that could not be made.
+    missed: u32,
+    /// Another try waits.
+    put_off: bool,
+    /// It uses the network of the host, or of another container.
+    shares_network: bool,
 }
 
 /// All containers of one engine.
@@ -35,6 +51,8 @@ pub(super) struct Track {
     listing: bool,
     /// What was heard of since.
     heard: BTreeSet<Arc<str>>,
+    /// The engine tells of each health check what it has found: the same again is no news.
+    tells_health: bool,
 }
 
 /// What came of a look.
@@ -42,13 +60,19 @@ pub(super) struct Track {
 pub(super) enum Look {
     /// To be told.
     Fresh,
-    /// To be told, and to be looked at once more: Docker does not tell of a start that failed.
+    /// To be told, and to be looked at once more: Docker does not tell of a start that failed, nor
+    /// Podman of when a health check is written down.
     Unsure,
     /// Something happened meanwhile: it is looked at again.
     Stale,
 }
 
 impl Track {
+    /// Knows of none. `tells_health`: the engine tells of each health check what it has found.
+    pub(super) fn new(tells_health: bool) -> Self {
+        Self { tells_health, ..Self::default() }
+    }
+
     /// Takes in an event. Gives what is to be told of it; in any case the container is looked at.
     pub(super) fn hear(&mut self, heard: &Heard, podman: bool) -> Option<ContainerWhat> {
         let id: Arc<str> = heard.id.as_str().into();
@@ -63,15 +87,25 @@ impl Track {
         let known = self.all.entry(id.clone()).or_default();
         known.again = false;
         let what = match heard.what {
+            None if self.tells_health && heard.health.is_some() => {
+                if known.health == heard.health {
+                    return None;
+                }
+                heard.health.map(ContainerWhat::Health)
+            }
             // Podman says so before the end, as often as after it.
             Some(ContainerWhat::Stopped) if podman && !known.ended => {
                 Some(ContainerWhat::Killed { signal: 15 })
             }
             what => what,
         };
-        match heard.what {
+        match what {
+            None if podman => known.checked = true,
+            Some(ContainerWhat::Health(health)) => known.health = Some(health),
             Some(ContainerWhat::Died { .. }) => known.ended = true,
-            Some(ContainerWhat::Started | ContainerWhat::Created) => known.ended = false,
+            Some(ContainerWhat::Started | ContainerWhat::Created) => {
+                (known.ended, known.health) = (false, None);
+            }
             _ => {}
         }
         self.want(id);
@@ -105,6 +139,7 @@ impl Track {
     pub(super) fn looked(&mut self, id: &Arc<str>, seen: Option<&ContainerSeen>) -> Look {
         let Some(known) = self.all.get_mut(id) else { return Look::Stale };
         known.under_way = false;
+        known.missed = 0;
         if known.due {
             self.due.push_back(id.clone());
             return Look::Stale;
@@ -114,19 +149,26 @@ impl Track {
                 && matches!(seen.status, ContainerStatus::Running | ContainerStatus::Paused)
         });
         known.pid = running.map(|seen| seen.pid);
-        let unsure = seen.is_some_and(|seen| {
+        known.hidden = false;
+        known.health = seen.and_then(|seen| Some(seen.health.as_ref()?.status));
+        let made = seen.is_some_and(|seen| {
             seen.status == ContainerStatus::Created && seen.error.is_empty() && !known.again
         });
-        known.again |= unsure;
+        known.again |= made;
+        let unsure = std::mem::take(&mut known.checked) || made;
         if let Some(left) = &mut self.left {
             left.remove(id);
         }
+        known.waiting += u32::from(unsure);
         if unsure { Look::Unsure } else { Look::Fresh }
     }
 
     /// A container is to be looked at once more, if it is still there.
     pub(super) fn look_again(&mut self, id: Arc<str>) {
-        if self.all.contains_key(&id) {
+        let Some(known) = self.all.get_mut(&id) else { return };
+        known.waiting = known.waiting.saturating_sub(1);
+        // One that is due later sees what this would.
+        if known.waiting == 0 {
             self.want(id);
         }
     }
@@ -175,6 +217,7 @@ impl Track {
     pub(super) fn missed(&mut self, id: &Arc<str>) {
         if let Some(known) = self.all.get_mut(id) {
             known.under_way = false;
+            known.missed += 1;
             if known.due {
                 self.due.push_back(id.clone());
             }
@@ -182,6 +225,57 @@ impl Track {
         if let Some(left) = &mut self.left {
             left.remove(id);
         }
+    }
+
+    /// Whether a look that could not be made is to be put off, and how many could not be made in a
+    /// row.
+    pub(super) fn put_off(&mut self, id: &Arc<str>) -> Option<u32> {
+        let known = self.all.get_mut(id).filter(|known| !known.due && !known.put_off)?;
+        known.put_off = true;
+        Some(known.missed)
+    }
+
+    /// A look that was put off is to be made, unless another has been made.
+    pub(super) fn try_again(&mut self, id: Arc<str>) {
+        let Some(known) = self.all.get_mut(&id) else { return };
+        known.put_off = false;
+        if known.missed > 0 {
+            self.want(id);
+        }
+    }
+
+    /// Containers wait to be looked at.
+    pub(super) fn is_due(&self) -> bool {
+        !self.due.is_empty()
+    }
+
+    /// A look at some of them could not be made.
+    pub(super) fn misses_some(&self) -> bool {
+        self.all.values().any(|known| known.missed > 0)
+    }
+
+    /// Whether a container uses the network of the host, or of another container.
+    pub(super) fn network(&mut self, id: &Arc<str>, shared: bool) {
+        if let Some(known) = self.all.get_mut(id) {
+            known.shares_network = shared;
+        }
+    }
+
+    /// What it sends and receives is not its own.
+    pub(super) fn shares_network(&self, id: &str) -> bool {
+        self.all.get(id).is_some_and(|known| known.shares_network)
+    }
+
+    /// A look was refused. Whether that is news of this container.
+    pub(super) fn refused(&mut self, id: &Arc<str>) -> bool {
+        self.missed(id);
+        self.all.get_mut(id).is_some_and(|known| !std::mem::replace(&mut known.hidden, true))
+    }
+
+    /// How many may not be looked at, and whether that is all of them.
+    pub(super) fn hidden(&self) -> (usize, bool) {
+        let hidden = self.all.values().filter(|known| known.hidden).count();
+        (hidden, hidden > 0 && hidden == self.all.len())
     }
 
     /// Those that run, with their processes.
@@ -204,6 +298,7 @@ pub(super) fn event(
         image: heard.image.into(),
         at: heard.at,
         what,
+        labels: heard.labels,
         replayed,
     }
 }
@@ -212,10 +307,12 @@ pub(super) fn event(
 mod tests {
     use super::*;
     use crate::engine::Wall;
+    use crate::engine::observation::HealthSeen;
 
     fn heard(id: &str, what: Option<ContainerWhat>) -> Heard {
         let (id, image) = (id.to_owned(), "image".to_owned());
-        Heard { name: id.clone(), id, image, at: Wall(1), what }
+        let labels = BTreeMap::new();
+        Heard { name: id.clone(), id, image, at: Wall(1), what, health: None, labels }
     }
 
     fn ids(track: &mut Track) -> Vec<String> {
@@ -272,6 +369,55 @@ mod tests {
     }
 
     #[test]
+    fn what_may_not_be_looked_at_is_counted_until_it_may_be_or_is_gone() {
+        let mut track = Track::default();
+        track.listed(vec!["a".into(), "b".into()]);
+        assert_eq!(ids(&mut track), ["a", "b"]);
+        assert!(track.refused(&"a".into()), "news");
+        assert_eq!(track.hidden(), (1, false));
+        assert!(track.refused(&"b".into()));
+        assert_eq!(track.hidden(), (2, true));
+        assert_eq!(track.complete().map(|all| all.len()), Some(2), "both are there");
+        track.hear(&heard("a", STARTED), false);
+        assert_eq!(ids(&mut track), ["a"]);
+        assert!(!track.refused(&"a".into()));
+        track.look_again("a".into());
+        track.next();
+        track.looked(&"a".into(), Some(&running()));
+        assert_eq!(track.hidden(), (1, false));
+        track.forget(&"b".into());
+        assert_eq!(track.hidden(), (0, false));
+    }
+
+    #[test]
+    fn a_look_that_could_not_be_made_is_put_off_once_at_a_time() {
+        let (mut track, a): (_, Arc<str>) = (Track::default(), "a".into());
+        track.hear(&heard("a", STARTED), false);
+        assert_eq!(ids(&mut track), ["a"]);
+        track.hear(&heard("a", DIED), false);
+        track.missed(&a);
+        assert_eq!(track.put_off(&a), None, "it is due already");
+        assert_eq!(ids(&mut track), ["a"]);
+        track.missed(&a);
+        assert_eq!(track.put_off(&a), Some(2));
+        track.hear(&heard("a", DIED), false);
+        assert_eq!(ids(&mut track), ["a"]);
+        track.missed(&a);
+        assert_eq!(track.put_off(&a), None, "one is put off");
+        assert!(track.misses_some());
+        track.try_again(a.clone());
+        assert_eq!(ids(&mut track), ["a"]);
+        track.missed(&a);
+        assert_eq!(track.put_off(&a), Some(4));
+        track.look_again(a.clone());
+        assert_eq!(ids(&mut track), ["a"]);
+        assert_eq!(track.looked(&a, Some(&running())), Look::Fresh);
+        assert!(!track.misses_some());
+        track.try_again(a);
+        assert_eq!(ids(&mut track), [""; 0], "it has been looked at meanwhile");
+    }
+
+    #[test]
     fn what_was_just_made_is_looked_at_once_more() {
         let mut track = Track::default();
         let made = ContainerSeen { status: ContainerStatus::Created, ..running() };
@@ -282,6 +428,67 @@ mod tests {
         track.look_again("b".into());
         assert_eq!(ids(&mut track), ["a"]);
         assert_eq!(track.looked(&"a".into(), Some(&made)), Look::Fresh);
+    }
+
+    #[test]
+    fn a_check_that_podman_tells_before_it_is_written_down_is_looked_at_once_more() {
+        let mut track = Track::default();
+        track.hear(&heard("a", None), true);
+        assert_eq!(ids(&mut track), ["a"]);
+        track.hear(&heard("a", STARTED), true);
+        assert_eq!(track.looked(&"a".into(), Some(&running())), Look::Stale);
+        assert_eq!(ids(&mut track), ["a"]);
+        assert_eq!(track.looked(&"a".into(), Some(&running())), Look::Unsure);
+        track.look_again("a".into());
+        assert_eq!(ids(&mut track), ["a"]);
+        assert_eq!(track.looked(&"a".into(), Some(&running())), Look::Fresh, "once");
+        track.hear(&heard("a", None), false);
+        assert_eq!(ids(&mut track), ["a"]);
+        assert_eq!(track.looked(&"a".into(), Some(&running())), Look::Fresh, "Docker waits");
+    }
+
+    #[test]
+    fn many_checks_are_looked_at_once_more_after_the_last() {
+        let mut track = Track::default();
+        for _ in 0..3 {
+            track.hear(&heard("a", None), true);
+            assert_eq!(ids(&mut track), ["a"]);
+            assert_eq!(track.looked(&"a".into(), Some(&running())), Look::Unsure);
+        }
+        for wanted in [&[][..], &[], &["a"]] {
+            track.look_again("a".into());
+            assert_eq!(ids(&mut track), wanted);
+        }
+    }
+
+    #[test]
+    fn a_check_that_finds_the_same_again_is_no_news_where_it_says_so() {
+        let check = |health| Heard { health: Some(health), ..heard("a", None) };
+        let told = |health| Some(ContainerWhat::Health(health));
+        let mut track = Track::new(true);
+        let mut hear = |heard: &Heard| (track.hear(heard, true), ids(&mut track).len());
+        assert_eq!(hear(&check(Health::Healthy)), (told(Health::Healthy), 1));
+        assert_eq!(hear(&check(Health::Healthy)), (None, 0));
+        assert_eq!(
+            hear(&check(Health::Unhealthy)),
+            (told(Health::Unhealthy), 0),
+            "it is under way"
+        );
+        assert_eq!(track.looked(&"a".into(), Some(&running())), Look::Stale);
+        assert_eq!(ids(&mut track), ["a"]);
+        assert_eq!(track.looked(&"a".into(), Some(&running())), Look::Fresh);
+        // Another run, and one in which the look has found it.
+        track.hear(&heard("a", STARTED), true);
+        assert_eq!(track.hear(&check(Health::Healthy), true), told(Health::Healthy));
+        assert_eq!(ids(&mut track), ["a"]);
+        let health = Some(HealthSeen { status: Health::Healthy, failing: 0, output: "".into() });
+        track.looked(&"a".into(), Some(&ContainerSeen { health, ..running() }));
+        assert_eq!(track.hear(&check(Health::Healthy), true), None);
+        // Podman before 5 says what the check before it found.
+        let mut old = Track::default();
+        assert_eq!(old.hear(&check(Health::Healthy), true), None);
+        assert_eq!(ids(&mut old), ["a"]);
+        assert_eq!(old.looked(&"a".into(), Some(&running())), Look::Unsure);
     }
 
     #[test]

@@ -23,8 +23,10 @@ pub(super) struct Sampler {
     files: Cgroups,
     /// Processor time of the last sampling, and when that was.
     before: BTreeMap<Arc<str>, (Instant, f64)>,
-    /// The engine refuses to say; it is not asked again.
+    /// The engine refuses to say; it is not asked again for a while.
     refused: bool,
+    /// What it last said to that.
+    verdict: Option<Result<(), DockerError>>,
 }
 
 impl Sampler {
@@ -32,7 +34,18 @@ impl Sampler {
     /// noticed.
     pub(super) fn new(client: Arc<Client>, root: PathBuf) -> Self {
         let files = Cgroups::new(root);
-        Self { client, files, before: BTreeMap::new(), refused: false }
+        Self { client, files, before: BTreeMap::new(), refused: false, verdict: None }
+    }
+
+    /// Whether the engine says what containers use, where it has been asked since this was asked
+    /// last.
+    pub(super) fn verdict(&mut self) -> Option<Result<(), DockerError>> {
+        self.verdict.take()
+    }
+
+    /// An engine that refuses to say is to be asked again.
+    pub(super) fn try_again(&mut self) {
+        self.refused = false;
     }
 
     /// One sampling of these containers, of which the processes are known.
@@ -96,11 +109,15 @@ impl Sampler {
             }
             let Some(Ok((id, stats, at))) = asked.join_next().await else { break };
             match stats {
-                Ok(stats) => all.push((of_stats(id, &stats), at)),
-                Err(error) => {
-                    self.refused = matches!(error, DockerError::Forbidden { .. });
-                    tracing::debug!(%error, "what a container uses is not known");
+                Ok(stats) => {
+                    self.verdict = Some(Ok(()));
+                    all.push((of_stats(id, &stats), at));
                 }
+                Err(error @ DockerError::Forbidden { .. }) => {
+                    self.refused = true;
+                    self.verdict = Some(Err(error));
+                }
+                Err(error) => tracing::debug!(%error, "what a container uses is not known"),
             }
         }
         all

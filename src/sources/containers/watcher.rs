@@ -13,6 +13,7 @@ use crate::engine::observation::{Part, PartSeen, PartState};
 use crate::sources::{Closed, SourceContext};
 use crate::systemd::redact::redact;
 
+use super::refusals::Refusals;
 use super::session::{self, End, Session};
 use super::{Pass, Settings};
 
@@ -23,6 +24,9 @@ const LAST_RETRY: Duration = Duration::from_secs(15);
 /// An engine that breaks off sooner, time and again, is asked more and more seldom: each time all
 /// of its containers are looked at.
 const STEADY: Duration = Duration::from_secs(5);
+
+/// An engine that is watched by another address is seldom asked whether it still is that one.
+const TWIN_RETRY: Duration = Duration::from_secs(60);
 
 /// Watches one engine.
 pub(super) struct Watcher {
@@ -42,6 +46,10 @@ pub(super) struct Watcher {
     failing: Option<Instant>,
     retry: Duration,
     told: Option<PartState>,
+    /// It was said that it refuses what it cannot be watched without.
+    refused: bool,
+    /// What it refuses of the rest.
+    refusals: Refusals,
 }
 
 impl Watcher {
@@ -67,6 +75,8 @@ impl Watcher {
             failing: None,
             retry: FIRST_RETRY,
             told: None,
+            refused: false,
+            refusals: Refusals::default(),
         }
     }
 
@@ -91,13 +101,21 @@ impl Watcher {
         let (client, engines) = (self.client.clone(), self.engines.clone());
         let mut opened = session::open(&client, &engines, &self.settings, once).await?;
         self.works(&opened.version, opened.count());
+        engines.opened();
         if let Some(lost) = self.lost.take() {
             opened.was_away(&self.client.endpoint().name, lost.elapsed());
         }
         let events = opened.take_events();
         let passes = std::mem::take(&mut self.passes);
-        let mut session =
-            Session::new(client, &engines, &self.context, &self.settings, &mut opened, passes);
+        let mut session = Session::new(
+            client,
+            &engines,
+            &self.context,
+            &self.settings,
+            &mut self.refusals,
+            &mut opened,
+            passes,
+        );
         let began = Instant::now();
         let ended = session.run(events, &mut self.asks).await;
         if began.elapsed() >= STEADY {
@@ -118,18 +136,22 @@ impl Watcher {
         let (engine, at) = (&*endpoint.name, endpoint.address.to_string());
         if !self.worked {
             tracing::info!(engine, at, version, containers, "a container engine is watched");
-        } else if matches!(self.told, Some(PartState::Broken(_))) {
+        } else if self.refused || matches!(self.told, Some(PartState::Broken(_))) {
             tracing::info!(engine, at, version, containers, "the container engine is back");
         }
         self.worked = true;
         self.failing = None;
+        self.refused = false;
         self.told = Some(PartState::Works);
     }
 
     /// Tells that the engine is away, when it is time to.
     async fn away(&mut self, error: DockerError) -> Result<(), Closed> {
-        // Whoever waits for its list waits in vain.
-        self.passes.clear();
+        // Whoever waits for its list waits in vain, and goes on once this is told.
+        let _waited = std::mem::take(&mut self.passes);
+        if matches!(error, DockerError::Twin { .. }) {
+            self.retry = TWIN_RETRY;
+        }
         let now = Instant::now();
         let since = *self.failing.get_or_insert(now);
         let text = redact(&error.to_string()).into_owned();
@@ -152,7 +174,14 @@ impl Watcher {
             return Ok(());
         }
         let engine = &*self.client.endpoint().name;
+        // Whoever put a proxy there wants to know, also where nobody counts on containers.
+        let refuses = matches!(error, DockerError::Forbidden { .. });
+        let news = refuses && !self.refused;
+        self.refused |= refuses;
         match (&state, &self.told) {
+            (PartState::Broken(why) | PartState::Absent(why), _) if news => {
+                tracing::warn!(engine, why, "a container engine cannot be watched");
+            }
             (PartState::Broken(why), None | Some(PartState::Works)) => {
                 tracing::warn!(engine, why, "a container engine cannot be watched");
             }

@@ -34,9 +34,19 @@ pub struct LogRequest {
     pub id: Arc<str>,
     /// How many lines at most.
     pub lines: usize,
-    /// The lines, secrets removed, oldest first; or why they cannot be read, in words for the
-    /// person. Within 15 s.
-    pub reply: oneshot::Sender<Result<Vec<String>, String>>,
+    /// The lines, secrets removed, oldest first; or why they cannot be read. Within 15 s.
+    pub reply: oneshot::Sender<Result<Vec<String>, LogRefusal>>,
+}
+
+/// Why a log cannot be read, in words for the person.
+#[derive(Debug)]
+pub enum LogRefusal {
+    /// The container is gone.
+    Removed(String),
+    /// Its log is kept nowhere, or where its engine cannot read it.
+    NotKept(String),
+    /// Its engine does not hand it out.
+    Failed(String),
 }
 
 #[derive(Deserialize)]
@@ -84,7 +94,9 @@ pub(super) async fn of_container(
     }
     match tokio::time::timeout(LIMIT, answer).await {
         Ok(Ok(Ok(lines))) => json(StatusCode::OK, &LogReport { container: name, lines }),
-        Ok(Ok(Err(why))) => error(StatusCode::BAD_GATEWAY, why),
+        Ok(Ok(Err(LogRefusal::Removed(why)))) => error(StatusCode::NOT_FOUND, why),
+        Ok(Ok(Err(LogRefusal::NotKept(why)))) => error(StatusCode::CONFLICT, why),
+        Ok(Ok(Err(LogRefusal::Failed(why)))) => error(StatusCode::BAD_GATEWAY, why),
         Ok(Err(_)) | Err(_) => {
             error(StatusCode::GATEWAY_TIMEOUT, "the container engine did not give the log in time")
         }

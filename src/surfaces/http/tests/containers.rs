@@ -96,15 +96,21 @@ async fn a_log_that_cannot_be_read_says_why() {
         let response = rig.ask(Peer::Tcp, ask(query)).await;
         assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{query}");
     }
-    let answering = async {
-        let request = asked.recv().await.unwrap();
-        assert_eq!(request.lines, 100);
-        request.reply.send(Err("the log driver none keeps no log".into())).unwrap();
-    };
-    let (response, ()) = tokio::join!(rig.ask(Peer::Tcp, ask("")), answering);
-    let (status, body) = text(response).await;
-    assert_eq!(status, StatusCode::BAD_GATEWAY);
-    assert!(body.contains("keeps no log"), "{body}");
+    for (refusal, wanted) in [
+        (LogRefusal::Removed as fn(String) -> _, StatusCode::NOT_FOUND),
+        (LogRefusal::NotKept, StatusCode::CONFLICT),
+        (LogRefusal::Failed, StatusCode::BAD_GATEWAY),
+    ] {
+        let answering = async {
+            let request = asked.recv().await.unwrap();
+            assert_eq!(request.lines, 100);
+            request.reply.send(Err(refusal("the log driver none keeps no log".into()))).unwrap();
+        };
+        let (response, ()) = tokio::join!(rig.ask(Peer::Tcp, ask("")), answering);
+        let (status, body) = text(response).await;
+        assert_eq!(status, wanted);
+        assert!(body.contains("keeps no log"), "{body}");
+    }
     // Whoever should answer has gone.
     let dropping = async { drop(asked.recv().await) };
     let (response, ()) = tokio::join!(rig.ask(Peer::Tcp, ask("")), dropping);
