@@ -96,6 +96,16 @@ type Scenario = (&'static str, fn() -> Rules, &'static str);
 
 #[rustfmt::skip]
 const SCENARIOS: &[Scenario] = &[
+    ("a kill for want of memory is told of the unit that it hit, and of no one else", ops, "
+        10s   web starves
+        11s   ops < opened web
+        1h
+    "),
+    ("that of a process of no unit is the host's", ops, "
+        10s   the kernel starves somebody
+        26s   ops < opened host:oom-kill
+        15m21s ops < resolved host:oom-kill
+    "),
     // Opening and ending.
     ("a service that fails is told after the group wait, and its end when it has stayed up", ops, "
         10s   db fails

@@ -1,7 +1,6 @@
 //! A host that makes and removes a thousand containers an hour, each under a name of its own: what
 //! the engine remembers does not grow with it.
 
-#[allow(dead_code, reason = "not all of it is used here")]
 mod dock;
 
 use std::sync::Arc;
@@ -33,6 +32,7 @@ impl World {
             kind: "http".into(),
             events: Transition::ALL.iter().copied().collect(),
             who: Vec::new(),
+            receiver: "".into(),
         };
         let rules = Rules {
             hooks: vec![hook],

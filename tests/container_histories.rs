@@ -44,7 +44,9 @@ enum Op {
     Killed(usize, u32),
     KeepwellStarts,
     List,
-    Reload(bool),
+    /// Which hooks there are, for which containers and with which receivers, by bits.
+    Reload(u8),
+    Rename(usize),
     RestartsFail(bool),
 }
 
@@ -71,14 +73,25 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0usize..6, 0u32..600).prop_map(|(n, s)| Op::Killed(n, s)),
         3 => Just(Op::KeepwellStarts),
         1 => Just(Op::List),
-        1 => any::<bool>().prop_map(Op::Reload),
+        1 => any::<bool>().prop_map(|second| Op::Reload(u8::from(second))),
         1 => any::<bool>().prop_map(Op::RestartsFail),
+    ]
+}
+
+/// The same, and hooks and names change.
+fn hook_op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        20 => op(),
+        1 => any::<u8>().prop_map(Op::Reload),
+        1 => (0..NAMES.len()).prop_map(Op::Rename),
     ]
 }
 
 struct World {
     now: Now,
     rules: Rules,
+    /// Those that keepwell last ran with.
+    run: Rules,
     /// `None`: keepwell does not run.
     engine: Option<Engine>,
     saved: Saved,
@@ -103,7 +116,7 @@ enum Later {
     Packages,
 }
 
-fn rules(second: bool) -> Rules {
+fn rules(how: u8) -> Rules {
     use Transition::{Died, Removed, Started, Stopped};
     let rule = |name: &str| {
         let name = Some(glob::Pattern::new(name).expect("a pattern"));
@@ -117,11 +130,20 @@ fn rules(second: bool) -> Rules {
         kind: "http".into(),
         events: events.iter().copied().collect(),
         who: Vec::new(),
+        receiver: "".into(),
     };
     let mut hooks = vec![hook("all", Transition::ALL)];
-    if second {
-        hooks.push(hook("bill", &[Started, Stopped, Died, Removed]));
+    let ends = [Started, Stopped, Died, Removed];
+    if how & 1 != 0 {
+        hooks.push(hook("bill", &ends));
     }
+    // One that is for some, and which they are changes.
+    let pattern = glob::Pattern::new(if how & 2 != 0 { "*" } else { "[wd]*" });
+    let name = Some(pattern.expect("a pattern"));
+    let who = vec![Selector { name, ..Selector::default() }];
+    hooks.push(HookRule { who, ..hook("some", &ends) });
+    let receiver = if how & 4 != 0 { "there" } else { "here" }.into();
+    hooks.push(HookRule { receiver, ..hook("moving", &ends) });
     let list = vec![rule("web"), ContainerRule { required: true, ..rule("db") }, rule("side")];
     let containers = ContainerRules { list, ..ContainerRules::default() };
     Rules {
@@ -137,11 +159,13 @@ fn mode() -> Mode {
 }
 
 impl World {
-    fn play(ops: &[Op]) -> Result<usize, String> {
+    /// `judged`: also what is thought of the containers is compared.
+    fn play(ops: &[Op], judged: bool) -> Result<usize, String> {
         let now = Now { boot: Boot(1_000_000_000), wall: START };
         let mut world = Self {
             now,
-            rules: rules(false),
+            rules: rules(0),
+            run: rules(0),
             engine: None,
             saved: Saved::default(),
             deadline: None,
@@ -164,7 +188,7 @@ impl World {
         world.act(&Op::DaemonStarts)?;
         world.act(&Op::KeepwellStarts)?;
         world.act(&Op::Pass(1_200_000))?;
-        world.settled()?;
+        world.settled(judged)?;
         Ok(world.events)
     }
 
@@ -183,6 +207,7 @@ impl World {
             | Op::Pause(n, _)
             | Op::Health(n, _)
             | Op::Loop(n, _)
+            | Op::Rename(n)
             | Op::Run(n, _) => self.dock.id(of(*n)),
             _ => None,
         };
@@ -211,8 +236,11 @@ impl World {
                 let seen = self.dock.list();
                 return self.see(seen);
             }
-            (Op::Reload(second), _) => {
-                self.rules = rules(*second);
+            (Op::Reload(how), _) => {
+                self.rules = rules(*how);
+                if self.engine.is_some() {
+                    self.receivers();
+                }
                 let Some(engine) = &mut self.engine else { return Ok(()) };
                 let step = engine.reload(self.rules.clone(), mode().expected, self.now);
                 self.take(step)?;
@@ -249,6 +277,13 @@ impl World {
             (Op::Kill(_, signal), Some(id)) => self.dock.kill(&id, *signal),
             (Op::Crash(_, code), Some(id)) => self.dock.crash(&id, *code),
             (Op::Starve(_), Some(id)) => self.dock.starve(&id),
+            (Op::Rename(n), Some(id)) => {
+                let aside = format!("aside_{}", of(*n));
+                if let Some(former) = self.dock.id(&aside) {
+                    self.dock.remove(&former);
+                }
+                self.dock.rename(&id, &aside);
+            }
             (Op::Restart(_), Some(id)) => self.dock.restart(&id),
             (Op::Remove(_), Some(id)) => self.dock.remove(&id),
             (Op::Recreate(n), Some(id)) => {
@@ -298,7 +333,17 @@ impl World {
         self.see(seen)
     }
 
+    /// keepwell has new rules. A receiver that is new or gone has heard of nothing.
+    fn receivers(&mut self) {
+        let before = std::mem::replace(&mut self.run, self.rules.clone());
+        let of = |rules: &Rules, hook: &str| {
+            rules.hooks.iter().find(|h| *h.name == *hook).map(|h| h.receiver.clone())
+        };
+        self.calls.retain(|(hook, _), _| of(&before, hook) == of(&self.rules, hook));
+    }
+
     fn come_back(&mut self) -> Result<(), String> {
+        self.receivers();
         self.later.retain(|(_, l)| matches!(l, Later::Again(_) | Later::Restarted(..)));
         let (engine, step) =
             Engine::new(self.rules.clone(), self.saved.clone(), "boot".into(), mode(), self.now);
@@ -435,8 +480,7 @@ impl World {
 
     /// What holds at any time.
     fn invariants(&mut self) -> Result<(), String> {
-        // The other hook comes and goes: what happens meanwhile it is not told.
-        for ((hook, id), told) in self.calls.iter().filter(|((hook, _), _)| **hook == *"all") {
+        for ((hook, id), told) in &self.calls {
             let mut up = false;
             for (i, transition) in told.iter().enumerate() {
                 let wrong = match transition {
@@ -461,7 +505,7 @@ impl World {
     }
 
     /// What holds when everything is known.
-    fn settled(&mut self) -> Result<(), String> {
+    fn settled(&mut self, judged: bool) -> Result<(), String> {
         self.invariants()?;
         let key = |id: &Arc<str>| (Arc::from("all"), id.clone());
         for can in self.dock.cans.values().chain(self.dock.past.values()) {
@@ -481,6 +525,32 @@ impl World {
                 return Err(format!("{} gone: {gone}: {told:?}", can.seen.name));
             }
         }
+        // Whoever was told that it runs has been told the end, and who is to know of what runs does.
+        for ((hook, id), told) in &self.calls {
+            let up = told.iter().rev().find_map(|transition| match transition {
+                Transition::Started => Some(true),
+                Transition::Stopped | Transition::Died => Some(false),
+                _ => None,
+            });
+            let can = self.dock.cans.get(id);
+            if up == Some(true) && !can.is_some_and(dock::Can::is_up) {
+                return Err(format!("{hook} is not told the end of {}: {told:?}", &id[..8]));
+            }
+            if can.is_none() && told.last() != Some(&Transition::Removed) {
+                return Err(format!("{hook} is not told that {} is gone: {told:?}", &id[..8]));
+            }
+        }
+        for hook in &self.rules.hooks {
+            for can in self.dock.cans.values().filter(|can| can.is_up()) {
+                let name = &can.seen.name;
+                let wants = |w: &Selector| w.name.as_ref().is_some_and(|glob| glob.matches(name));
+                let concerned = hook.who.is_empty() || hook.who.iter().any(wants);
+                let told = self.calls.get(&(hook.name.clone(), can.seen.id.clone()));
+                if concerned && !told.is_some_and(|t| t.contains(&Transition::Started)) {
+                    return Err(format!("{} does not know that {name} runs: {told:?}", hook.name));
+                }
+            }
+        }
         // What was saved goes on as it was: nothing is told again.
         let calls = self.last_call;
         let Some(engine) = &mut self.engine else { return Err("keepwell does not run".into()) };
@@ -497,7 +567,7 @@ impl World {
         self.come_back()?;
         let Some(engine) = &mut self.engine else { return Ok(()) };
         let after = shown(engine, self.now);
-        if before != after {
+        if judged && before != after {
             return Err(format!("before a restart of keepwell {before:#?}\nafter {after:#?}"));
         }
         if self.last_call != calls {
@@ -519,8 +589,17 @@ impl World {
 
 #[test]
 fn no_history_of_containers_breaks_an_invariant() {
+    println!("{} events", search(op(), true, 300_000));
+}
+
+#[test]
+fn no_history_of_hooks_and_names_leaves_a_receiver_wrong() {
+    println!("{} events", search(hook_op(), false, 100_000));
+}
+
+fn search(op: impl Strategy<Value = Op>, judged: bool, usual: usize) -> usize {
     let wanted: usize =
-        std::env::var("KEEPWELL_EVENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(300_000);
+        std::env::var("KEEPWELL_EVENTS").ok().and_then(|n| n.parse().ok()).unwrap_or(usual);
     let seen = std::cell::Cell::new(0usize);
     let mut config = Config::with_cases(u32::MAX);
     config.failure_persistence = None;
@@ -529,11 +608,11 @@ fn no_history_of_containers_breaks_an_invariant() {
         Ok("random") => TestRunner::new(config),
         _ => TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &SEED)),
     };
-    let history = proptest::collection::vec(op(), 1..200);
+    let history = proptest::collection::vec(op, 1..200);
     while seen.get() < wanted {
         let tree = history.new_tree(&mut runner).expect("the strategy makes histories");
         let result = runner.run_one(tree, |ops| {
-            let events = World::play(&ops).map_err(TestCaseError::fail)?;
+            let events = World::play(&ops, judged).map_err(TestCaseError::fail)?;
             seen.set(seen.get() + events.max(1));
             Ok(())
         });
@@ -541,5 +620,30 @@ fn no_history_of_containers_breaks_an_invariant() {
             panic!("{}", format!("{error}").replace(",\n    ", ", "));
         }
     }
-    println!("{} events", seen.get());
+    seen.get()
+}
+
+#[test]
+fn histories_that_once_went_wrong_go_well() {
+    use Op::*;
+    let histories: [&[Op]; 3] = [
+        // A signal, and an end that is its engine's: the signal is told again later.
+        &[Run(2, 57), Kill(2, 15), DaemonDies(true)],
+        // One is removed while it is waited for what its policy does.
+        &[Run(0, 244), DaemonDies(true), Killed(0, 0), DaemonStarts, KeepwellStarts, Remove(0)],
+        &[
+            Run(3, 144),
+            Killed(0, 0),
+            Recreate(0),
+            DaemonDies(true),
+            KeepwellStarts,
+            DaemonStarts,
+            Remove(3),
+        ],
+    ];
+    for history in histories {
+        if let Err(fault) = World::play(history, true) {
+            panic!("{history:?}: {fault}");
+        }
+    }
 }

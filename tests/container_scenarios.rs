@@ -33,6 +33,13 @@ fn named(change: impl FnOnce(&mut ContainerRule)) -> Rules {
     with(ops(), |r| r.containers.list = vec![rule])
 }
 
+fn of_a_project() -> Rules {
+    let mut rule = ContainerRule::new(Selector::default());
+    let shop = glob::Pattern::new("shop").expect("a pattern");
+    rule.who.labels.insert("com.docker.compose.project".to_owned(), shop);
+    with(ops(), |r| r.containers.list = vec![rule])
+}
+
 fn healed() -> Rules {
     named(|r| r.restart = true)
 }
@@ -51,6 +58,7 @@ fn hook(name: &str, events: &[Transition]) -> HookRule {
         kind: "http".into(),
         events: events.iter().copied().collect(),
         who: Vec::new(),
+        receiver: "".into(),
     }
 }
 
@@ -67,6 +75,11 @@ fn hooked() -> Rules {
 fn billed() -> Rules {
     use Transition::{Died, Removed, Started, Stopped};
     with(hooked(), |r| r.hooks = vec![hook("bill", &[Started, Stopped, Died, Removed])])
+}
+
+/// The same, only of the one that is called so.
+fn only_can() -> Rules {
+    with(billed(), |r| r.hooks[0].who = vec![rule("can").who])
 }
 
 type Scenario = (&'static str, fn() -> Rules, &'static str);
@@ -113,10 +126,54 @@ const SCENARIOS: &[Scenario] = &[
         20s   docker crash can 0
         1m21s ops < opened container:can
     "),
-    ("a container that is killed for want of memory", ops, "
+    ("a kill for want of memory is told of the container that it hit, and of no one else", ops, "
         10s   docker run can
         20s   docker starve can
         1m21s ops < opened container:can
+        1h
+    "),
+    ("also where the kernel's count is read before the container is heard of", ops, "
+        10s   docker run can
+        49.9s docker unheard starve can
+        51s   docker is heard again
+        1m52s ops < opened container:can
+        1h
+    "),
+    ("what its policy mends is told of the host, which says whose it was", ops, "
+        10s   docker run can always
+        20s   docker starve can
+        1m26s ops < opened host:oom-kill
+        16m26s ops < resolved host:oom-kill
+    "),
+    ("the same where only a child of it was killed", ops, "
+        10s   docker run can
+        20s   docker starve a child of can
+        1m26s ops < opened host:oom-kill
+        16m26s ops < resolved host:oom-kill
+    "),
+    ("one of two kills was the container's", ops, "
+        10s   docker run can
+        20s   docker starve can
+        21s   the kernel starves somebody
+        56s   ops < opened host:oom-kill
+        1m21s ops < opened container:can
+        15m51s ops < resolved host:oom-kill
+    "),
+    ("what is not watched is the host's", ops, "
+        10s   docker run can enable:false
+        20s   docker starve can
+        56s   ops < opened host:oom-kill
+        15m51s ops < resolved host:oom-kill
+    "),
+    ("a loop of kills for want of memory is one alert", ops, "
+        10s   docker run can always
+        20s   docker starve can
+        30s   docker starve can
+        40s   docker starve can
+        50s   docker starve can
+        51s   ops < opened container:can (crash-loop)
+        5m21s ops < resolved container:can (crash-loop)
+        1h
     "),
     ("what had ended before keepwell came is history, unless somebody named it", ops, "
         0s    keepwell is new
@@ -129,13 +186,13 @@ const SCENARIOS: &[Scenario] = &[
         1s    docker unheard run can
         2s    docker unheard crash can 1
         3s    keepwell is new
-        1m4s  ops < opened container:can
+        1m3s  ops < opened container:can
     "),
     ("a crash while keepwell was down is told when it is back", ops, "
         10s   docker run can
         20s   docker unheard crash can 1
         30s   keepwell is killed
-        1m31s ops < opened container:can
+        1m21s ops < opened container:can
     "),
     ("a stop while keepwell was down is none", required, "
         10s   docker run can
@@ -168,7 +225,38 @@ const SCENARIOS: &[Scenario] = &[
         20s   docker crash can 1
         1m21s ops < opened container:can
         2m    docker rm can
-        2m11s ops < resolved container:can
+        2m11s ops < removed container:can
+    "),
+    ("so it does when keepwell was not there to hear of it", ops, "
+        10s   docker run can
+        20s   docker crash can 1
+        1m21s ops < opened container:can
+        2m    docker unheard rm can
+        3m    keepwell is killed
+        3m11s ops < removed container:can
+    "),
+    ("a named one that is down and is removed is over for that reason", || named(|_| ()), "
+        10s   docker run can
+        20s   docker crash can 1
+        1m21s ops < opened container:can
+        2m    docker rm can
+        2m6s  ops < removed container:can
+    "),
+    ("one that takes the name of what is down and is not to be watched ends the alert", ops, "
+        10s   docker run can
+        20s   docker crash can 1
+        1m21s ops < opened container:can
+        2m    docker rm can
+        2m2s  docker run can enable:false
+        2m3s  ops < no-longer-watched container:can
+    "),
+    ("what is down and called otherwise is down under its new name", ops, "
+        10s   docker run can
+        20s   docker crash can 1
+        1m21s ops < opened container:can
+        2m    docker rename can can2
+        2m1s  ops < opened container:can2
+        2m11s ops < removed container:can
     "),
     ("a repeat within five minutes is muted", ops, "
         10s   docker run can
@@ -232,7 +320,71 @@ const SCENARIOS: &[Scenario] = &[
         10s   docker run can
         20s   docker crash can 1
         21s   docker rename can can2
-        1m22s ops < opened container:can2
+        1m21s ops < opened container:can2
+    "),
+    ("nor after a restart of keepwell", ops, "
+        10s   docker run can
+        20s   docker crash can 1
+        21s   docker rename can can2
+        1m21s ops < opened container:can2
+        2m    keepwell is killed
+        1h
+    "),
+
+    // Looks that fail.
+    ("what events tell is believed when no look comes", ops, "
+        10s   docker run can
+        20s   docker hides can
+        30s   docker crash can 1
+        1m31s ops < opened container:can
+        2m    docker shows can
+        3m    docker start can
+        3m6s  ops < resolved container:can
+    "),
+    ("and then nothing is taken for a stop by a person", ops, "
+        10s   docker run can always
+        20s   docker hides can
+        30s   docker fail to stay can
+        1m31s ops < opened container:can
+    "),
+    ("what is started again while no look succeeds is well again", ops, "
+        10s   docker run can
+        20s   docker crash can 1
+        1m21s ops < opened container:can
+        2m    docker hides can
+        2m1s  docker start can
+        2m27s ops < resolved container:can
+    "),
+    ("what is listed and cannot be looked at is not missing", required, "
+        1s    docker unheard run can
+        2s    docker forgets
+        3s    docker hides can
+        4s    docker is heard again
+        1h    docker shows can
+        2h    docker crash can 1
+        2h1m1s ops < opened container:can
+    "),
+    ("nor what only events have told of", required, "
+        1s    docker unheard run can
+        2s    docker hides can
+        3s    docker is heard again
+        10s   container can is unknown
+        1h    docker shows can
+        1h1s  container can is healthy
+    "),
+    ("what fits no container is shown by its words", of_a_project, "
+        10s   container project shop is unknown
+        20s   docker run can project=shop
+        21s   container project shop is gone
+        30s   docker rm can
+        40s   docker lists
+        41s   container project shop is unknown
+    "),
+    ("the minute goes on over a restart of keepwell", ops, "
+        10s   docker run can
+        20s   docker crash can 1
+        1m    keepwell is killed
+        1m21s ops < opened container:can
     "),
 
     // Health and policy.
@@ -257,6 +409,62 @@ const SCENARIOS: &[Scenario] = &[
         50s   docker crash can 1
         51s   ops < opened container:can (crash-loop)
         5m21s ops < resolved container:can (crash-loop)
+    "),
+    ("one that ends down after a loop is the same story, which says so once", ops, "
+        10s   docker run can tries=4
+        20s   docker crash can 1
+        30s   docker crash can 1
+        40s   docker crash can 1
+        50s   docker crash can 1
+        51s   ops < opened container:can (crash-loop)
+        1m    docker crash can 7
+        2m1s  ops < worse container:can (crash-loop)
+        2m2s  docker is said to be ended with exit code 7, after it was restarted 4 times within 5 min
+        10m   docker start can
+        10m6s ops < resolved container:can (crash-loop)
+        1h
+    "),
+    ("a restart of keepwell tells nothing of that anew", ops, "
+        10s   docker run can tries=4
+        20s   docker crash can 1
+        30s   docker crash can 1
+        40s   docker crash can 1
+        50s   docker crash can 1
+        51s   ops < opened container:can (crash-loop)
+        1m    docker crash can 7
+        2m1s  ops < worse container:can (crash-loop)
+        3m    keepwell is killed
+        10m   keepwell is killed
+        20m   docker start can
+        20m6s ops < resolved container:can (crash-loop)
+        1h
+    "),
+    ("the loop that a required one ends down after becomes critical", required, "
+        10s   docker run can tries=4
+        20s   docker crash can 1
+        30s   docker crash can 1
+        40s   docker crash can 1
+        50s   docker crash can 1
+        51s   ops < opened container:can (crash-loop)
+        1m    docker crash can 1
+        2m1s  ops < worse container:can (crash-loop)
+        3m    docker start can
+        3m6s  ops < better container:can (crash-loop)
+        5m31s ops < resolved container:can (crash-loop)
+        1h
+    "),
+    ("what ended down after a loop and is removed is over for that reason", ops, "
+        10s   docker run can tries=4
+        20s   docker crash can 1
+        30s   docker crash can 1
+        40s   docker crash can 1
+        50s   docker crash can 1
+        51s   ops < opened container:can (crash-loop)
+        1m    docker crash can 1
+        2m1s  ops < worse container:can (crash-loop)
+        3m    docker rm can
+        3m11s ops < removed container:can (crash-loop)
+        1h
     "),
     ("a stop while its policy tries is a stop", ops, "
         10s   docker run can always
@@ -628,9 +836,162 @@ const SCENARIOS: &[Scenario] = &[
         4s    bill < started can
         1h    keepwell is killed
     "),
+    ("an engine that is left out for a while tells nothing anew, only what has changed", billed, "
+        10s   docker run can
+        10s   bill < started can
+        11s   docker run can2
+        11s   bill < started can2
+        12s   docker run can3
+        12s   bill < started can3
+        20s   containers are left out
+        30s   docker unheard restart can2
+        31s   docker unheard rm can3
+        1h    containers are looked at again
+        1h    bill < stopped can3
+        1h    bill < removed can3
+        1h    bill < stopped can2
+        1h    bill < started can2
+        1h1m  docker stop can
+        1h1m bill < stopped can
+    "),
+    ("but what it had is not known for ever", billed, "
+        10s   docker run can
+        10s   bill < started can
+        20s   containers are left out
+        25h   containers are looked at again
+        25h   bill < started can
+    "),
     ("labels keep hooks away", billed, "
         10s   docker run can hooks:false
         20s   docker rm can
+    "),
+    ("also from what came and went while keepwell was down", billed, "
+        10s   docker unheard run can hooks:false
+        11s   docker unheard rm can
+        20s   keepwell is killed
+    "),
+    ("of what came and went, hooks are told what its labels say and what the host has", billed, "
+        10s   docker unheard run can port:8000 cpus=0.5
+        11s   docker unheard rm can
+        20s   keepwell is killed
+        20s   bill < started can
+        20s   bill < stopped can
+        20s   bill < removed can
+        21s   docker is described as 8000 2 4294967296
+        30s   keepwell is killed
+        40s   docker lists
+    "),
+    ("a hook for some by their labels is told of those that came and went", || with(billed(), |r| {
+        let glob = |text| glob::Pattern::new(text).expect("a pattern");
+        let labels = [("keepwell.tier".to_owned(), glob("front*"))].into();
+        r.hooks[0].who = vec![Selector { labels, ..Selector::default() }];
+    }), "
+        10s   docker unheard run can tier:front-1
+        11s   docker unheard run can2 tier:back
+        12s   docker unheard rm can
+        13s   docker unheard rm can2
+        20s   keepwell is killed
+        20s   bill < started can
+        20s   bill < stopped can
+        20s   bill < removed can
+    "),
+    ("who was told that it runs is told its end, whatever it is called by then", only_can, "
+        10s   docker run can
+        10s   bill < started can
+        20s   docker rename can can2
+        30s   docker rm can2
+        30s   bill < stopped can2
+        30s   bill < removed can2
+    "),
+    ("also when nobody heard of the other name", only_can, "
+        10s   docker run can
+        10s   bill < started can
+        20s   docker unheard rename can can2
+        21s   docker unheard rm can2
+        30s   keepwell is killed
+        30s   bill < stopped can2
+        30s   bill < removed can2
+    "),
+    ("but of no further run, and at last that it is gone", only_can, "
+        10s   docker run can
+        10s   bill < started can
+        20s   docker rename can can2
+        30s   docker restart can2
+        30s   bill < stopped can2
+        40s   keepwell is killed
+        50s   docker stop can2
+        1m    docker rm can2
+        1m    bill < removed can2
+    "),
+    ("what gets the name while it runs is told as started, and its end once", only_can, "
+        10s   docker run can2
+        20s   docker rename can2 can
+        20s   bill < started can
+        30s   docker rm can
+        30s   bill < stopped can
+        30s   bill < removed can
+    "),
+    ("what a hook never heard of ends without it", only_can, "
+        10s   docker run can2
+        20s   docker stop can2
+        30s   docker rm can2
+    "),
+    ("a hook that is for fewer by now is told the end of what it knows", billed, "
+        10s   docker run can
+        10s   bill < started can
+        20s   hook bill is for other
+        30s   docker stop can
+        30s   bill < stopped can
+        40s   docker start can
+        50s   docker rm can
+        50s   bill < removed can
+    "),
+    ("a hook that was taken out and put back is told what runs, and of that the end", billed, "
+        10s   docker run can
+        10s   bill < started can
+        11s   docker run can2
+        11s   bill < started can2
+        20s   hook bill goes
+        30s   docker stop can2
+        31s   docker run can3
+        40s   hook bill comes back
+        40s   bill < started can
+        40s   bill < started can3
+        50s   docker stop can
+        50s   bill < stopped can
+        1m    docker rm can2
+        1m    bill < removed can2
+        2m    keepwell is killed
+    "),
+    ("the same over starts of keepwell, also with no container engine meanwhile", billed, "
+        10s   docker run can
+        10s   bill < started can
+        15s   docker dies
+        20s   later hook bill goes
+        21s   keepwell is killed
+        30s   later hook bill comes back
+        31s   keepwell is killed
+        40s   docker comes back
+        40s   bill < started can
+        50s   docker stop can
+        50s   bill < stopped can
+    "),
+    ("a hook with another receiver is told what runs", billed, "
+        10s   docker run can
+        10s   bill < started can
+        11s   docker run can2
+        11s   bill < started can2
+        12s   docker stop can2
+        12s   bill < stopped can2
+        20s   hook bill moves to there
+        25s   hook bill moves to elsewhere
+        25s   bill < started can
+        30s   keepwell is killed
+        40s   later hook bill moves to there
+        41s   keepwell is killed
+        41s   bill < started can
+        50s   docker stop can
+        50s   bill < stopped can
     "),
 ];
 

@@ -260,6 +260,7 @@ fn record(end: &End, lines: Vec<String>, now: Wall) -> AlertRecord {
         flapping: false,
         cause: None,
         escalated: 0,
+        ended: None,
         container: None,
     }
 }

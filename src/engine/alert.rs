@@ -38,6 +38,10 @@ pub struct AlertRecord {
     pub opened: Wall,
     /// When it ended.
     pub resolved: Option<Wall>,
+    /// Why it ended, where that was no recovery: what it is about was removed, or is no longer
+    /// watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Reason>,
     /// Channels that were handed a message that it is open, and so must be told of the end.
     #[serde(default)]
     pub told: Vec<Arc<str>>,
@@ -87,6 +91,9 @@ pub struct AlertRecord {
 pub struct ContainerFacts {
     /// The endpoint that has it, such as `docker`.
     pub engine: Arc<str>,
+    /// How a shell reaches that: `docker`, `podman --url unix:///…`; empty: not known.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub command: Arc<str>,
     /// Its image as it was asked for.
     pub image: Arc<str>,
     /// The Compose project that it belongs to.
@@ -99,6 +106,9 @@ pub struct ContainerFacts {
     pub ended: Option<Wall>,
     /// Restarts by whomever, since keepwell came to this host.
     pub restarts: u64,
+    /// Why its engine could not start it, secrets removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Arc<str>>,
     /// What its health check last printed, secrets removed, while it fails.
     pub health: Option<Arc<str>>,
 }
@@ -111,12 +121,14 @@ impl ContainerFacts {
         let failing = seen.health.as_ref().filter(|h| h.status == Health::Unhealthy);
         Self {
             engine: seen.engine.clone(),
+            command: seen.command.clone(),
             image: seen.image.clone(),
             project: seen.project().map(Into::into),
             service: seen.service().map(Into::into),
             exit_code: seen.finished.filter(|_| !up).map(|_| seen.exit_code),
             ended: seen.finished.filter(|_| !up),
             restarts,
+            error: Some(seen.error.clone()).filter(|text| !up && !text.is_empty()),
             health: failing.map(|h| h.output.clone()).filter(|text| !text.is_empty()),
         }
     }

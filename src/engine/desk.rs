@@ -1,6 +1,8 @@
 //! The desk: what every kind of check shares. Conditions that must last before they count,
 //! decisions for the log, the alert book, timers, and the views that surfaces show.
 
+mod told;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +10,7 @@ use std::time::Duration;
 use super::alert::{AlertKey, Notice, NoticeKind};
 use super::book::{Book, Pen};
 use super::event::{Actor, Decision, Effect, Step};
+use super::kills::Kills;
 use super::quiet::Quiet;
 use super::rules::{Confirm, Rules};
 use super::saved::{Change, Hold};
@@ -33,6 +36,8 @@ pub(super) struct Lasting {
     /// Found so that many times in a row (0 is once).
     pub(super) failures: u32,
     pub(super) successes: u32,
+    /// How long it has been so already.
+    pub(super) already: Duration,
     /// One moment says nothing about it, also not to a one-shot check.
     pub(super) needs_time: bool,
 }
@@ -95,6 +100,7 @@ pub(super) struct Desk {
     pub(super) timers: Timers,
     pub(super) holds: Vec<Hold>,
     pub(super) quiet: Quiet,
+    pub(super) kills: Kills,
     pub(super) out: Step,
     pub(super) now: Now,
     /// Ignore cooldowns and waits (`check --force`).
@@ -126,7 +132,10 @@ impl Desk {
             lasting = Lasting { await_lines, ..Lasting::default() };
         }
         let now = self.now;
-        let key = AlertKey { check: id.clone(), kind };
+        let key = match kind {
+            AlertKind::State => self.book.carrier(id),
+            kind => AlertKey { check: id.clone(), kind },
+        };
         let open = self.book.is_open(&key);
         let flapping = self.book.is_flapping(&key);
         if flapping && !self.eager {
@@ -168,7 +177,7 @@ impl Desk {
         if turns && (!wait.is_zero() || too_few) {
             let since = match condition.turning {
                 Some(since) if was_turning_bad == bad => since,
-                _ => now.boot,
+                _ => now.boot.before(lasting.already),
             };
             condition.turning = Some(since);
             let too_short = now.boot.since(since) < wait;
@@ -209,7 +218,6 @@ impl Desk {
 
     /// The verdict of a condition counts: it stands, and the alert follows it.
     fn conclude(&mut self, id: &CheckId, kind: AlertKind, changed: bool) {
-        let key = AlertKey { check: id.clone(), kind };
         let Some(condition) = self.checks.get_mut(id).and_then(|c| c.conditions.get_mut(&kind))
         else {
             return;
@@ -219,13 +227,15 @@ impl Desk {
         condition.standing = condition.verdict.clone();
         let verdict = condition.verdict.clone();
         let await_lines = condition.lasting.await_lines;
-        self.with_book(|book, pen| {
-            if verdict.severity.alerts() {
-                book.bad(&key, &verdict, await_lines, pen);
-            } else if verdict.severity != Severity::Unknown {
-                book.good(&key, &verdict, pen);
-            }
-        });
+        if let Some((key, verdict)) = self.told_in(id, kind, verdict) {
+            self.with_book(|book, pen| {
+                if verdict.severity.alerts() {
+                    book.bad(&key, &verdict, await_lines, pen);
+                } else if verdict.severity != Severity::Unknown {
+                    book.good(&key, &verdict, pen);
+                }
+            });
+        }
         self.settle_check(id, changed);
     }
 
@@ -335,7 +345,10 @@ impl Desk {
 
     /// Journal lines have come for a check.
     pub(super) fn lines(&mut self, id: &CheckId, kind: AlertKind, lines: Vec<String>) {
-        let key = AlertKey { check: id.clone(), kind };
+        let key = match kind {
+            AlertKind::State => self.book.carrier(id),
+            kind => AlertKey { check: id.clone(), kind },
+        };
         self.with_book(|book, pen| book.lines(&key, lines, pen));
     }
 
@@ -346,21 +359,21 @@ impl Desk {
 
     /// The same, by a person.
     pub(super) fn act_by(&mut self, id: &CheckId, by: Option<Actor>, reason: Reason, text: &str) {
-        let key = state_of(id);
+        let key = self.book.carrier(id);
         self.with_book(|book, pen| book.act(&key, by, text, pen));
         self.decide(id, reason, text);
     }
 
     /// What keepwell will do next about a check that is down.
     pub(super) fn next(&mut self, id: &CheckId, text: impl Into<Option<String>>) {
-        let (key, text) = (state_of(id), text.into());
+        let (key, text) = (self.book.carrier(id), text.into());
         self.with_book(|book, pen| book.next(&key, text, pen));
     }
 
     /// keepwell gave up on a check.
     pub(super) fn gave_up(&mut self, id: &CheckId, text: &str) {
         self.act(id, Reason::GaveUp, text);
-        let key = state_of(id);
+        let key = self.book.carrier(id);
         self.with_book(|book, pen| book.gave_up(&key, pen));
     }
 
@@ -372,7 +385,7 @@ impl Desk {
             _ => return,
         }
         let notice = Notice { at: self.now.wall, check: id.clone(), event, text: text.to_owned() };
-        let key = state_of(id);
+        let key = self.book.carrier(id);
         self.with_book(|book, pen| {
             // In the story of an open alert it is a part of that.
             if event != NoticeKind::Restarted || !book.restarted(&key, pen) {
@@ -383,10 +396,15 @@ impl Desk {
 
     /// A check is no longer looked at: its alerts end.
     pub(super) fn drop_check(&mut self, id: &CheckId, why: &str) {
+        self.drop_for(id, Reason::NoLongerWatched, why);
+    }
+
+    /// The same, for this reason.
+    pub(super) fn drop_for(&mut self, id: &CheckId, reason: Reason, why: &str) {
         for kind in AlertKind::ALL {
             self.timers.clear(&Timer::Condition(id.clone(), *kind));
             let key = AlertKey { check: id.clone(), kind: *kind };
-            let verdict = Verdict::new(Severity::Healthy, Reason::NoLongerWatched, why);
+            let verdict = Verdict::new(Severity::Healthy, reason, why);
             self.with_book(|book, pen| book.good(&key, &verdict, pen));
         }
         if self.checks.remove(id).is_some() {
@@ -455,10 +473,6 @@ pub(super) fn held_as(check: &CheckId) -> Arc<str> {
         CheckKind::Unit => check.name.clone(),
         _ => check.to_string().into(),
     }
-}
-
-fn state_of(id: &CheckId) -> AlertKey {
-    AlertKey { check: id.clone(), kind: AlertKind::State }
 }
 
 /// Of several that are equally bad the first counts: what the check itself is comes before its past.

@@ -30,10 +30,10 @@ named! {
 /// Something to be told to one hook. It never changes once it is made: a repeat is the same call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HookCall {
-    /// Unique on this host: `h` and a number that rises. With the host's identity before it, it is
-    /// the idempotency key. Of one container a later call has a higher number.
+    /// Unique on this host, and made of what is told: hook, container, transition and time. With the
+    /// host's identity before it, it is the idempotency key.
     pub id: Arc<str>,
-    /// The number in the id: calls of one container go out in this order.
+    /// It rises: calls of one container go out in this order.
     pub number: u64,
     /// Which hook.
     pub hook: Arc<str>,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::alert::AlertKey;
 use super::desk::{Desk, Lasting};
+use super::kills;
 use super::observation::{Amount, DiskSeen, DiskUsage, HostSeen};
 use super::rules::Levels;
 use super::timers::Timer;
@@ -21,10 +22,12 @@ const REBOOT_NEWS: Duration = Duration::from_secs(3600);
 /// How long an out-of-memory kill is shown as a warning.
 const OOM_NEWS: Duration = Duration::from_secs(900);
 
+/// What the check of such kills is called.
+const OOM: &str = "oom-kill";
+
 /// What must be remembered between samplings.
 #[derive(Debug, Default)]
 pub(super) struct Host {
-    oom_kills: Option<u64>,
     /// Mount points, and whether each was ever seen writable.
     mounts: BTreeMap<Arc<str>, bool>,
 }
@@ -83,15 +86,9 @@ impl Host {
             desk.values(&id, values);
         }
         if let Some(kills) = seen.oom_kills {
-            let before = self.oom_kills.replace(kills);
-            let id = CheckId::new(CheckKind::Host, "oom-kill");
-            if let Some(new) = before.and_then(|b| kills.checked_sub(b)).filter(|n| *n > 0) {
-                let text = format!(
-                    "the kernel killed {new} process{} for want of memory; see: journalctl -k",
-                    if new == 1 { "" } else { "es" }
-                );
-                news(&id, "oom-kill", Reason::OomKill, text, OOM_NEWS, desk);
-            } else if !desk.checks.contains_key(&id) {
+            let id = oom();
+            kills::counted(kills, desk);
+            if !desk.checks.contains_key(&id) {
                 no_news(&id, desk);
             }
             desk.values(&id, vec![value("oom_kills_total", kills as f64)]);
@@ -162,7 +159,7 @@ impl Host {
     /// The boot before this one did not end in an orderly way.
     pub(super) fn rebooted(&self, unexpectedly: bool, desk: &mut Desk) {
         let id = CheckId::new(CheckKind::Host, "reboot");
-        still_news(&CheckId::new(CheckKind::Host, "oom-kill"), "oom-kill", OOM_NEWS, desk);
+        still_news(&oom(), OOM, OOM_NEWS, desk);
         if !unexpectedly && still_news(&id, "reboot", REBOOT_NEWS, desk) {
             return;
         }
@@ -173,6 +170,19 @@ impl Host {
             no_news(&id, desk);
         }
     }
+}
+
+/// The check of kills for want of memory.
+pub(super) fn oom() -> CheckId {
+    CheckId::new(CheckKind::Host, OOM)
+}
+
+/// There were such kills. `wait`: it may still turn out that they are told of elsewhere.
+pub(super) fn oom_news(text: String, wait: Duration, desk: &mut Desk) {
+    let lasting = Lasting { bad: wait, ..Lasting::default() };
+    let verdict = Verdict::new(Severity::Warning, Reason::OomKill, text);
+    desk.rule_on(&oom(), AlertKind::State, verdict, lasting);
+    desk.timers.set(Timer::News(OOM), desk.now.boot.after(OOM_NEWS));
 }
 
 /// News of the host has been shown for long enough.
@@ -208,7 +218,7 @@ fn still_news(id: &CheckId, which: &'static str, lasts: Duration, desk: &mut Des
     true
 }
 
-fn no_news(id: &CheckId, desk: &mut Desk) {
+pub(super) fn no_news(id: &CheckId, desk: &mut Desk) {
     let reason = Reason::NothingUnusual;
     let verdict = Verdict::new(Severity::Healthy, reason, reason.meaning());
     desk.rule_on(id, AlertKind::State, verdict, Lasting::default());

@@ -7,6 +7,7 @@
 //! | `containers/` | transitions and verdict of a container, and which hooks are told |
 //! | `heal/` | counting and restarts, of both |
 //! | `host` | space, memory, processor, bad news of the host |
+//! | `kills` | who tells of a kill for want of memory |
 //! | `files` | heartbeats and keepwell's own parts |
 //! | `probes` | what a probe's finding means |
 //! | `desk` | when a condition has lasted long enough to count |
@@ -29,6 +30,7 @@ mod files;
 mod heal;
 pub mod hook;
 mod host;
+mod kills;
 pub mod matcher;
 pub mod observation;
 mod picture;
@@ -225,6 +227,7 @@ impl Engine {
                     on(units, &id.name, |u| u.settled(desk));
                 }
                 Timer::Settle(id) => containers.settled(&id, desk),
+                Timer::Look(id) => containers.unlooked(&id, desk),
                 Timer::Heal(id) => {
                     if let Some(patient) = patient(units, containers, &id) {
                         patient.heal_due(desk);
@@ -261,6 +264,7 @@ impl Engine {
                 Timer::Silences => desk.with_book(|book, pen| book.silences_over(pen)),
                 Timer::Report => self.report(),
                 Timer::News(which) => host::news_over(which, desk),
+                Timer::Kills => kills::due(desk),
                 Timer::Hold => self.holds_over(),
             }
         }
@@ -469,12 +473,15 @@ impl Engine {
             if blind
                 || key.kind == AlertKind::Errors
                 || self.desk.has_condition(&key.check, key.kind)
+                || key == self.desk.book.carrier(&key.check)
+                    && self.desk.has_condition(&key.check, AlertKind::State)
             {
                 continue;
             }
             let reason = Reason::NoLongerWatched;
+            let gone = container && !self.containers.has(&key.check);
             let part = files::is_channel(&key.check) || exports::is_exporter(&key.check);
-            let text = match part {
+            let text = match part || gone {
                 true => reason.meaning(),
                 false => "it was over, or no longer watched, when keepwell came back",
             };

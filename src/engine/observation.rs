@@ -15,7 +15,7 @@ use super::words::Reason;
 
 pub use containers::{
     ContainerEvent, ContainerLog, ContainerSeen, ContainerStatus, ContainerWhat, ContainersSeen,
-    EngineAway, Health, HealthSeen, Policy, UsageSeen,
+    EngineAway, Health, HealthSeen, Policy, UsageSeen, own_name,
 };
 
 /// One fact from a source.

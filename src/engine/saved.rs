@@ -195,9 +195,13 @@ pub struct ContainerRecord {
     pub restart_count: u32,
     /// When the last of what is known of it happened, by its engine's clock.
     pub seen: Wall,
-    /// Hooks that were told that its present run began.
+    /// Hooks that were told that its present run began, each with its receiver (`NAME RECEIVER`;
+    /// the name alone: whichever it was).
     #[serde(default)]
     pub told: Vec<Arc<str>>,
+    /// Hooks that were told anything of it.
+    #[serde(default)]
+    pub known: Vec<Arc<str>>,
 }
 
 /// Where a container is in its life.

@@ -7,6 +7,7 @@ use super::book::Book;
 use super::containers::Containers;
 use super::desk::Desk;
 use super::heal::Patient as _;
+use super::kills::Kills;
 use super::quiet::Quiet;
 use super::saved::{AgentRecord, Change, CountRecord, Saved, container_of};
 use super::timers::Timers;
@@ -61,6 +62,7 @@ impl Engine {
             timers: Timers::default(),
             holds: saved.holds,
             quiet: Quiet::default(),
+            kills: Kills::default(),
             out: Step::default(),
             now,
             force: mode.force,

@@ -38,6 +38,11 @@ impl Boot {
         Self(self.0.saturating_add(micros(by)))
     }
 
+    /// This moment less `by`; the boot itself where that lies before it.
+    pub fn before(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(micros(by)))
+    }
+
     /// How long ago `earlier` was; zero when it lies ahead.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))

@@ -11,6 +11,8 @@ use super::words::{AlertKind, CheckId};
 pub(super) enum Timer {
     /// Judge what has settled: a unit, a container, or all of a container engine.
     Settle(CheckId),
+    /// What events have told of a container stands for the look that has not come.
+    Look(CheckId),
     /// Go on with the healing of a unit or container.
     Heal(CheckId),
     /// Look at the restart window of a unit or container again.
@@ -31,6 +33,8 @@ pub(super) enum Timer {
     Report,
     /// News of the host has been shown for long enough.
     News(&'static str),
+    /// Kills for want of memory are told of elsewhere by now, or are not.
+    Kills,
     /// A hold ends.
     Hold,
 }

@@ -140,7 +140,7 @@ named! {
         Masked = "masked": "it is masked, so it cannot be started",
         NotFound = "not-found": "there is none of this name",
         BadUnitFile = "bad-unit-file": "systemd cannot load its unit file",
-        NoMatch = "no-match": "no unit matches the pattern",
+        NoMatch = "no-match": "nothing fits the pattern",
         // Why a unit failed.
         OutOfMemory = "out-of-memory": "the kernel or systemd-oomd killed it for want of memory",
         WatchdogTimeout = "watchdog": "it did not ping systemd's watchdog in time",

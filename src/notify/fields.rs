@@ -31,6 +31,7 @@ pub(super) fn alert(item: &Item) -> Value {
         "summary": cut(&alert.summary),
         "opened": rfc3339(alert.opened),
         "resolved": alert.resolved.map(|at: Wall| rfc3339(at)),
+        "ended": alert.ended,
         "downtime_seconds": story::lasted(alert).map(|d| d.as_micros() as f64 / 1e6),
         "flapping": alert.flapping,
         "acknowledged": alert.ack.as_ref().map(|ack| json!({

@@ -44,6 +44,7 @@ pub(super) fn alert() -> AlertRecord {
         flapping: false,
         cause: None,
         escalated: 0,
+        ended: None,
         container: None,
     }
 }

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::Outgoing;
-use crate::engine::alert::{AlertRecord, Gist, Happening, Item, Notice, Notification, Report};
+use crate::engine::alert::{Gist, Happening, Item, Notice, Notification, Report};
 use crate::engine::time::{Human, Wall};
 use crate::engine::words::{Reason, Severity};
 
@@ -298,19 +298,14 @@ fn headline(item: &Item, at: Wall) -> String {
         Happening::GaveUp => format!("{name}: {summary}, and restarts did not help"),
         Happening::Resolved => {
             let after = lasted(alert).map(|d| format!(" after {}", Human(d))).unwrap_or_default();
-            if no_longer_watched(alert) {
-                format!("{name}: no longer watched{after}")
-            } else {
-                format!("{name}: well again{after}")
-            }
+            let how = match alert.ended {
+                Some(Reason::Removed) => "removed",
+                Some(_) => "no longer watched",
+                None => "well again",
+            };
+            format!("{name}: {how}{after}")
         }
     }
-}
-
-/// It ended because the configuration does not name it any more, not because it recovered.
-fn no_longer_watched(alert: &AlertRecord) -> bool {
-    let why = Reason::NoLongerWatched.meaning();
-    alert.resolved.is_some() && alert.acts.last().is_some_and(|a| a.by.is_none() && a.text == why)
 }
 
 /// What a receiver should understand has happened: to one that was not told of the beginning, a

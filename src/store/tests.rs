@@ -126,6 +126,7 @@ fn alert(n: u64, resolved: bool) -> AlertRecord {
         flapping: false,
         cause: None,
         escalated: 0,
+        ended: None,
         container: None,
     }
 }
@@ -202,6 +203,7 @@ fn container(n: u64, life: Life) -> ContainerRecord {
         restart_count: 2,
         seen: Wall(4),
         told: vec!["billing".into()],
+        known: vec!["billing".into(), "registry".into()],
     }
 }
 

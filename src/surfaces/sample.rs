@@ -214,6 +214,7 @@ pub(crate) fn failing() -> Snapshot {
         flapping: false,
         cause: None,
         escalated: 0,
+        ended: None,
         container: None,
     })];
     shown.holds = vec![Hold {
@@ -248,6 +249,7 @@ pub(crate) fn alert(id: &str, check: CheckId, severity: Severity, summary: &str)
         flapping: false,
         cause: None,
         escalated: 0,
+        ended: None,
         container: None,
     }
 }

@@ -1,7 +1,9 @@
 //! A small model of a container engine: containers, what people and time do to them, the events
 //! that it logs, and what an inspection shows. It is what a source would see.
 
-use std::collections::BTreeMap;
+#![allow(dead_code, reason = "no test uses it all")]
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +37,8 @@ pub(crate) struct Dock {
     /// Those that are gone.
     pub(crate) past: BTreeMap<Arc<str>, Can>,
     log: Vec<ContainerEvent>,
+    /// Those that it lists, and of which no inspection succeeds.
+    hidden: BTreeSet<Arc<str>>,
     /// What is not fetched yet.
     fresh: Vec<Observation>,
     dirty: Vec<Arc<str>>,
@@ -55,6 +59,7 @@ impl Dock {
             cans: BTreeMap::new(),
             past: BTreeMap::new(),
             log: Vec::new(),
+            hidden: BTreeSet::new(),
             fresh: Vec::new(),
             dirty: Vec::new(),
             clock: now,
@@ -94,6 +99,7 @@ impl Dock {
             image: can.seen.image.clone(),
             at,
             what,
+            labels: can.seen.labels.as_ref().clone(),
             replayed: false,
         };
         self.log.push(event.clone());
@@ -191,6 +197,15 @@ impl Dock {
             self.can(id).seen.oom_killed = true;
             self.tell(id, ContainerWhat::OutOfMemory);
             self.end(id, 137, true);
+        }
+    }
+
+    /// A process of it is killed for want of memory, and it lives on.
+    #[allow(dead_code)] // Not every test starves any.
+    pub(crate) fn starve_child(&mut self, id: &Arc<str>) {
+        if self.can(id).is_up() {
+            self.can(id).seen.oom_killed = true;
+            self.tell(id, ContainerWhat::OutOfMemory);
         }
     }
 
@@ -317,7 +332,7 @@ impl Dock {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort();
         dirty.dedup();
-        out.extend(dirty.iter().filter_map(|id| self.cans.get(id)).map(inspected));
+        out.extend(dirty.iter().filter_map(|id| self.inspect(id)));
         out
     }
 
@@ -348,9 +363,30 @@ impl Dock {
         out
     }
 
+    fn inspect(&self, id: &Arc<str>) -> Option<Observation> {
+        let can = self.cans.get(id).filter(|_| !self.hidden.contains(id))?;
+        Some(Observation::Container(Box::new(can.seen.clone())))
+    }
+
+    /// Its inspections fail from now on, or no more.
+    pub(crate) fn hide(&mut self, id: &Arc<str>, on: bool) {
+        if on {
+            self.hidden.insert(id.clone());
+        } else {
+            self.hidden.remove(id);
+            self.dirty.push(id.clone());
+        }
+    }
+
+    /// Its events of the past are gone.
+    pub(crate) fn forget(&mut self) {
+        self.log.clear();
+    }
+
     /// All that there is.
     pub(crate) fn list(&mut self) -> Vec<Observation> {
-        let mut out: Vec<Observation> = self.cans.values().map(inspected).collect();
+        let mut out: Vec<Observation> =
+            self.cans.keys().filter_map(|id| self.inspect(id)).collect();
         out.push(Observation::Containers(ContainersSeen {
             engine: self.engine.clone(),
             ids: self.cans.keys().cloned().collect(),
@@ -360,10 +396,6 @@ impl Dock {
         out.push(Observation::Round(Round { source: SourceKind::Containers, total: None }));
         out
     }
-}
-
-fn inspected(can: &Can) -> Observation {
-    Observation::Container(Box::new(can.seen.clone()))
 }
 
 pub(crate) fn part(engine: &Arc<str>, state: PartState) -> Observation {

@@ -48,6 +48,10 @@ impl World {
                                 let output = "".into();
                                 seen.health = Some(HealthSeen { status, failing: 0, output });
                             }
+                            option if option.starts_with("tries=") => {
+                                let most = option["tries=".len()..].parse();
+                                seen.policy = Policy::OnFailure(most.expect("a number"));
+                            }
                             option if option.starts_with("project=") => {
                                 let key = "com.docker.compose.project".to_owned();
                                 labels.insert(key, option["project=".len()..].to_owned());
@@ -88,9 +92,21 @@ impl World {
                 dock.start(&id);
                 dock.crash(&id, 1);
             }
-            ["starve", name] => dock.starve(&id(dock, name)),
+            ["starve", name] => {
+                let id = id(dock, name);
+                dock.starve(&id);
+                self.later.push((soon, Later::Again(id)));
+                self.starve();
+            }
+            ["starve", "a", "child", "of", name] => {
+                dock.starve_child(&id(dock, name));
+                self.starve();
+            }
             ["healthy", name] => dock.health(&id(dock, name), Health::Healthy),
             ["unhealthy", name] => dock.health(&id(dock, name), Health::Unhealthy),
+            ["hides", name] => dock.hide(&id(dock, name), true),
+            ["shows", name] => dock.hide(&id(dock, name), false),
+            ["forgets"] => dock.forget(),
             ["dies"] => dock.daemon_dies(false),
             ["dies", "with", "all"] => dock.daemon_dies(true),
             ["dies", "by", "kill"] => dock.daemon_killed(),
@@ -115,6 +131,7 @@ impl World {
                 dock.rename(&new, name);
                 dock.start(&new);
             }
+            ["is", "heard", "again"] => return self.connect(),
             ["lists"] => {
                 let seen = dock.list();
                 return seen.into_iter().for_each(|o| self.see(o));
@@ -134,9 +151,20 @@ impl World {
             ["is", "said", "to", "be", ref facts @ ..] => {
                 let message = self.last.as_ref().expect("a message");
                 let known = message.items.iter().find_map(|i| i.alert.container.as_deref());
-                let told = known.map(facts_of).unwrap_or_default();
+                let summary = message.items.first().map(|i| i.alert.summary.clone());
+                let told = match facts {
+                    ["ended", ..] => summary.unwrap_or_default(),
+                    _ => known.map(facts_of).unwrap_or_default(),
+                };
                 if told != facts.join(" ") {
                     self.told.push(format!("{} said to be {told}", self.shown_now()));
+                }
+                return;
+            }
+            ["is", "described", "as", ref words @ ..] => {
+                if self.described != words.join(" ") {
+                    let described = format!("{} described as {}", self.shown_now(), self.described);
+                    self.told.push(described);
                 }
                 return;
             }

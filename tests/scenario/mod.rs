@@ -29,6 +29,8 @@ struct Unit {
     active: ActiveState,
     runs: u128,
     badly: bool,
+    /// The kernel killed it for want of memory.
+    starved: bool,
     requires: Vec<Arc<str>>,
 }
 
@@ -42,6 +44,10 @@ struct World {
     deadline: Option<Boot>,
     units: BTreeMap<Arc<str>, Unit>,
     disk: u64,
+    /// Processes that the kernel has killed for want of memory.
+    kills: u64,
+    /// It is told of them.
+    counts_kills: bool,
     beat: Wall,
     manager: ManagerSeen,
     packages: bool,
@@ -56,6 +62,10 @@ struct World {
     /// keepwell does not run.
     away: bool,
     last_call: u64,
+    /// What the last call says: port, processors and memory.
+    described: String,
+    /// Hooks that were taken out.
+    gone: Vec<rules::HookRule>,
 }
 
 enum Later {
@@ -80,7 +90,7 @@ pub(crate) fn play(rules: Rules, script: &str) -> Result<Duration, String> {
         })
         .collect();
     let mut expected: Vec<String> = Vec::new();
-    let mut world = World::new(rules, script.contains(" docker "));
+    let mut world = World::new(rules, script.contains(" docker "), script.contains("starve"));
     let mut end = Duration::ZERO;
     for (at, what) in lines {
         end = end.max(at);
@@ -107,7 +117,7 @@ pub(crate) fn play(rules: Rules, script: &str) -> Result<Duration, String> {
 }
 
 impl World {
-    fn new(rules: Rules, docker: bool) -> Self {
+    fn new(rules: Rules, docker: bool, counts_kills: bool) -> Self {
         let now = Now { boot: BOOT, wall: START };
         let boot_id: Arc<str> = "boot-0".into();
         // keepwell has been on this host before.
@@ -124,8 +134,8 @@ impl World {
         let (engine, step) =
             Engine::new(rules.clone(), saved.clone(), boot_id.clone(), mode(docker), now);
         let units = ["web", "db", "api", "worker", "other"].map(|name| {
-            let unit =
-                Unit { active: ActiveState::Active, runs: 1, badly: false, requires: Vec::new() };
+            let (active, requires) = (ActiveState::Active, Vec::new());
+            let unit = Unit { active, runs: 1, badly: false, starved: false, requires };
             (full(name), unit)
         });
         let mut world = Self {
@@ -138,6 +148,8 @@ impl World {
             deadline: None,
             units: units.into_iter().collect(),
             disk: 50,
+            kills: 0,
+            counts_kills,
             beat: now.wall,
             manager: ManagerSeen::default(),
             packages: false,
@@ -149,6 +161,8 @@ impl World {
             last: None,
             away: false,
             last_call: 0,
+            described: String::new(),
+            gone: Vec::new(),
         };
         world.take(step);
         world.look();
@@ -162,12 +176,27 @@ impl World {
                 self.disk = percent.trim_end_matches('%').parse().expect("a percentage");
                 self.sample();
             }
+            ["the", "kernel", "starves", "somebody"] => self.starve(),
+            [unit, "starves"] => {
+                self.starve();
+                self.units.get_mut(&full(unit)).expect("a known unit").starved = true;
+                self.turn(unit, ActiveState::Failed);
+            }
             ["beat"] => {
                 self.beat = self.now.wall;
                 self.sample();
             }
             ["dpkg", begins] => self.packages = begins == "begins",
             ["docker", ref act @ ..] => self.docker(act),
+            ["hook", name, ref act @ ..] => {
+                self.hook(name, act);
+                let step = self.engine.reload(self.rules.clone(), self.mode().expected, self.now);
+                self.take(step);
+                // A reload makes new sources.
+                self.connect();
+            }
+            // keepwell reads it when it comes up again.
+            ["later", "hook", name, ref act @ ..] => self.hook(name, act),
             ["host", "sleeps"] => self.manage(|m| m.sleeping = true),
             ["host", "wakes"] => self.manage(|m| m.sleeping = false),
             ["host", "boots"] => self.manage(|m| m.starting = true),
@@ -209,6 +238,8 @@ impl World {
                 let step = self.engine.reload(self.rules.clone(), self.mode().expected, self.now);
                 self.take(step);
             }
+            ["containers", "are", "left", "out"] => self.look_for_containers(false),
+            ["containers", "are", "looked", "at", "again"] => self.look_for_containers(true),
             ["beat", "unreadable"] => {
                 let state = HeartbeatState::Error("eio".into());
                 let seen = HeartbeatSeen { path: "/beat".into(), rule: 0, state };
@@ -219,6 +250,14 @@ impl World {
                 self.now.wall = self.now.wall.after(by);
                 self.beat = self.now.wall;
                 self.sample();
+            }
+            ["container", ref name @ .., "is", how] => {
+                let id = CheckId::new(CheckKind::Container, name.join(" "));
+                let checks = self.engine.snapshot(self.now).checks;
+                let is = checks.iter().find(|c| c.id == id).map_or("gone", |c| c.severity.as_str());
+                if is != how {
+                    self.told.push(format!("{} {id} is {is}", self.shown_now()));
+                }
             }
             ["ack", unit] => self.acknowledge(unit, None),
             ["ack", unit, "for", lasts] => self.acknowledge(unit, time(lasts)),
@@ -280,6 +319,27 @@ impl World {
         }
     }
 
+    /// What becomes of a hook in the configuration.
+    fn hook(&mut self, name: &str, act: &[&str]) {
+        let at = self.rules.hooks.iter().position(|hook| *hook.name == *name);
+        match (act, at) {
+            (["goes"], Some(at)) => self.gone.push(self.rules.hooks.remove(at)),
+            (["comes", "back"], None) => {
+                let at = self.gone.iter().position(|hook| *hook.name == *name);
+                self.rules.hooks.push(self.gone.remove(at.expect("it went")));
+            }
+            (["moves", "to", receiver], Some(at)) => {
+                self.rules.hooks[at].receiver = (*receiver).into();
+            }
+            (["is", "for", pattern], Some(at)) => {
+                let name = Some(glob::Pattern::new(pattern).expect("a pattern"));
+                let who = rules::Selector { name, ..rules::Selector::default() };
+                self.rules.hooks[at].who = vec![who];
+            }
+            _ => panic!("nobody knows how hook {name} {act:?}"),
+        }
+    }
+
     // What happens on the host.
 
     fn turn(&mut self, unit: &str, active: ActiveState) {
@@ -289,6 +349,7 @@ impl World {
             unit.runs += 1;
         }
         unit.badly = active == ActiveState::Failed;
+        unit.starved &= unit.badly;
         unit.active = active;
         self.show(&name, false);
     }
@@ -319,7 +380,12 @@ impl World {
             invocation: Some(Invocation(unit.runs.to_be_bytes())),
             since: Some(self.now.wall),
             service: Some(ServiceSeen {
-                result: if unit.badly { "exit-code" } else { "success" }.into(),
+                result: match (unit.badly, unit.starved) {
+                    (true, true) => "oom-kill",
+                    (true, false) => "exit-code",
+                    _ => "success",
+                }
+                .into(),
                 exit_code: i32::from(unit.badly),
                 exit_status: 3 * i32::from(unit.badly),
                 ..ServiceSeen::default()
@@ -358,6 +424,10 @@ impl World {
 
     /// What the host's source does every 30 s.
     fn sample(&mut self) {
+        if self.counts_kills {
+            let host = HostSeen { oom_kills: Some(self.kills), cpus: 4, ..HostSeen::default() };
+            self.see(Observation::Host(host));
+        }
         self.see(Observation::Disks(vec![DiskSeen {
             mount: "/".into(),
             device: "/dev/vda1".into(),
@@ -373,6 +443,20 @@ impl World {
             let seen = HeartbeatSeen { path: "/beat".into(), rule: 0, state };
             self.see(Observation::Heartbeats(vec![seen]));
         }
+    }
+
+    fn look_for_containers(&mut self, on: bool) {
+        self.rules.containers.off = !on;
+        let step = self.engine.reload(self.rules.clone(), self.mode().expected, self.now);
+        self.take(step);
+        if on {
+            self.connect();
+        }
+    }
+
+    fn starve(&mut self) {
+        assert!(self.counts_kills);
+        self.kills += 1;
     }
 
     fn reboot(&mut self) {
@@ -491,11 +575,12 @@ impl World {
                     if dock.cans.get(&id).is_some_and(|c| c.seen.policy != Policy::No && !c.by_hand)
                         && dock.up
                     {
-                        let exited = dock.can(&id).seen.status == ContainerStatus::Exited;
-                        if exited {
-                            dock.start(&id)
-                        } else {
-                            dock.again(&id)
+                        let seen = &dock.can(&id).seen;
+                        match (seen.status, seen.policy) {
+                            // It has been tried often enough.
+                            (ContainerStatus::Exited, Policy::OnFailure(_)) => {}
+                            (ContainerStatus::Exited, _) => dock.start(&id),
+                            _ => dock.again(&id),
                         }
                         self.listen();
                     }
@@ -613,6 +698,9 @@ impl World {
                 Effect::Call(call) => {
                     assert!(call.number > self.last_call, "call numbers rise");
                     self.last_call = call.number;
+                    let container = &call.container;
+                    let port = container.port.unwrap_or_default();
+                    self.described = format!("{port} {} {}", container.cpus, container.memory);
                     let said = format!("{} {}", call.transition, call.container.name);
                     self.told.push(format!("{} {} < {said}", self.shown_now(), call.hook));
                 }
@@ -648,7 +736,10 @@ fn said(message: &Notification) -> String {
             kind => format!(" ({kind})"),
         };
         let flaps = if item.alert.flapping { " flapping" } else { "" };
-        out.push_str(&format!("{between}{}{first} {what}{kind}{flaps}", item.happening.as_str()));
+        let over = item.happening == Happening::Resolved;
+        let ended = item.alert.ended.filter(|_| over).map_or("", |why| why.as_str());
+        let how = if ended.is_empty() { item.happening.as_str() } else { ended };
+        out.push_str(&format!("{between}{how}{first} {what}{kind}{flaps}"));
     }
     for notice in &message.notices {
         let between = if out.is_empty() || out.ends_with(": ") { "" } else { ", " };

@@ -34,6 +34,10 @@ impl Hook for Fake {
         &self.name
     }
 
+    fn address(&self) -> &str {
+        "http://receiver"
+    }
+
     fn tell<'a>(&'a self, call: &'a Outgoing) -> BoxFuture<'a, Result<String, SendError>> {
         let number = i64::try_from(call.call.number).unwrap();
         let stored = rows(&self.database).contains(&number);
@@ -69,6 +73,7 @@ impl Rig {
             kind: "http".into(),
             events: Transition::ALL.iter().copied().collect(),
             who: Vec::new(),
+            receiver: "".into(),
         };
         let rules = Rules { hooks: vec![rule], ..Rules::default() };
         let (store, opened) = Store::open(folder, Limits::default(), clock::now);

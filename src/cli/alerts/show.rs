@@ -48,7 +48,8 @@ fn facts(detail: &AlertDetail, now: Wall) -> Vec<(&'static str, String)> {
     let ago = |at: Stamp| format!("{} ({} ago)", at.readable(), age(at, now));
     let mut facts = vec![("reason", because(&alert.reason)), ("opened", ago(alert.opened))];
     if let Some(at) = alert.resolved {
-        facts.push(("ended", ago(at)));
+        let why = alert.ended.as_ref().map(|why| format!("; {}", because(why)));
+        facts.push(("ended", ago(at) + &why.unwrap_or_default()));
         facts.push(("lasted", age(alert.opened, at.0)));
         facts.push(("severity", format!("{} before it ended", alert.severity)));
     }

@@ -61,7 +61,7 @@ pub(super) fn containers(
         channels(&mut reader, who.as_ref(), told);
         reader.finish();
         if let Some(who) = who
-            && names.add(&in_words(&who), section.place(), sink)
+            && names.add(&who.to_string(), section.place(), sink)
         {
             rules.containers.list.push(ContainerRule { who, ..rule });
         }
@@ -218,12 +218,4 @@ fn channels(reader: &mut Reader<'_>, who: Option<&Selector>, told: &mut Told) {
     }
     let check = name.map(|name| format!("container:{name}"));
     told.read(reader, check.as_deref().as_slice());
-}
-
-/// A selector as one text, the same for those that mean the same.
-fn in_words(who: &Selector) -> String {
-    let name = who.name.iter().map(|name| name.to_string());
-    let image = who.image.iter().map(|image| format!("image {image}"));
-    let labels = who.labels.iter().map(|(key, value)| format!("label {key}={value}"));
-    name.chain(image).chain(labels).collect::<Vec<_>>().join(", ")
 }

@@ -50,7 +50,8 @@ pub(super) fn hooks(sections: &mut Sections, sink: &mut Sink) -> Vec<HookSection
             && names.add(&name, at, sink)
         {
             let name: Arc<str> = name.into();
-            let rule = HookRule { name: name.clone(), kind: kind.as_str().into(), events, who };
+            let (kind_word, receiver) = (kind.as_str().into(), "".into());
+            let rule = HookRule { name: name.clone(), kind: kind_word, events, who, receiver };
             hooks.push(HookSection { name, kind, rule, section, kind_at, events_at });
         }
     }

@@ -5,12 +5,14 @@
 //! | here | opening, change and end of an alert |
 //! | `telling` | whether people are told of an open alert, or why not |
 //! | `trays` | what waits for each channel, and when it goes out as one message |
+//! | `loops` | what becomes of the alert of a restart loop that ends down |
 //! | `people` | acknowledgements, silences, reminders, escalation |
 //!
 //! Invariants, tested with random histories in `tests/engine_histories.rs`: at most one open alert
 //! per check and kind; who was told of the beginning is told of the end; a cooldown mutes repeats
 //! and never the end; an alert of which nobody was told has a reason for that.
 
+mod loops;
 mod people;
 mod telling;
 mod trays;
@@ -28,6 +30,7 @@ use super::time::{Boot, Now, Wall};
 use super::timers::Timers;
 use super::words::{AlertKind, CheckId, CheckKind, Reason, Severity, Verdict};
 
+use loops::down_is_news;
 use trays::Tray;
 
 /// How long an alert waits for the journal lines of the run that failed before it is told without.
@@ -54,6 +57,8 @@ struct Open {
     reroute: bool,
     /// It is well at the moment, and must stay so to be over.
     recovering: bool,
+    /// It was a restart loop and has ended down, and those who know of it are to be told so.
+    ended_down: bool,
     /// The record as surfaces have it.
     shown: Option<Arc<AlertRecord>>,
 }
@@ -151,6 +156,7 @@ impl Book {
                     record,
                     reroute: false,
                     recovering: false,
+                    ended_down: false,
                     shown: None,
                 };
                 book.open.insert(open.record.key.clone(), open);
@@ -253,13 +259,18 @@ impl Book {
             }
             return;
         }
+        let ended_down = key.kind == AlertKind::CrashLoop
+            && record.reason == Reason::CrashLoop
+            && verdict.reason != Reason::CrashLoop
+            && down_is_news(&mut self.told, &key.check, pen);
+        let worse = verdict.severity > was || ended_down;
         record.severity = verdict.severity;
         record.reason = verdict.reason;
         record.summary.clone_from(&verdict.summary);
         let again = match record.untold {
             // It happens again, or is worse than what was refused.
             Some(Reason::OverBeforeTold) => true,
-            Some(Reason::DeliveryRefused) => verdict.severity > was,
+            Some(Reason::DeliveryRefused) => worse,
             _ => false,
         };
         if again {
@@ -267,7 +278,8 @@ impl Book {
             self.due = Some(pen.now.boot.after(pen.group_wait()));
         }
         let now = pen.now.wall;
-        if verdict.severity > was {
+        if worse {
+            open.ended_down = ended_down;
             if record.ack.take().is_some() {
                 note(record, now, None, "it grew worse: the acknowledgement no longer holds");
                 // The time to escalate counts from here.
@@ -290,7 +302,9 @@ impl Book {
         if let Some(open) = self.open.get(key) {
             pen.keep(&open.record);
         }
-        if verdict.severity > was {
+        if ended_down {
+            self.due_after(pen.group_wait(), pen); // With the last lines of its log.
+        } else if worse {
             self.due_after(Duration::ZERO, pen);
         }
         self.arm(pen);
@@ -321,6 +335,7 @@ impl Book {
             flapping,
             cause: None,
             escalated: 0,
+            ended: None,
             container: None,
         };
         self.opened = self.opened.saturating_add(1);
@@ -337,6 +352,7 @@ impl Book {
             urgent: flapping,
             reroute: false,
             recovering: false,
+            ended_down: false,
             shown: None,
         };
         self.open.insert(key.clone(), open);
@@ -470,8 +486,17 @@ impl Book {
         record.resolved = Some(now);
         record.next = None;
         // What it was about stays readable; an end without a recovery is said.
-        if verdict.reason == Reason::NoLongerWatched {
+        if matches!(verdict.reason, Reason::NoLongerWatched | Reason::Removed) {
             note(record, now, None, &verdict.summary);
+        }
+        record.ended = match verdict.reason {
+            Reason::Removed => Some(Reason::Removed),
+            // Other words may tell of a recovery that nobody saw.
+            why @ Reason::NoLongerWatched if verdict.summary == why.meaning() => Some(why),
+            _ => None,
+        };
+        if let Some(why) = record.ended {
+            pen.log(&key.check, why, verdict.summary.clone());
         }
         if matches!(record.untold, Some(Reason::Grouping | Reason::Verifying)) {
             record.untold = Some(Reason::OverBeforeTold);

@@ -311,6 +311,7 @@ impl Book {
         record.last_told = Some(now);
         record.told_severity = Some(record.severity);
         open.urgent = false;
+        open.ended_down = false;
         open.not_before = None;
         self.told.insert(key.clone(), now);
         for channel in &channels {
@@ -363,7 +364,8 @@ impl Book {
             .iter()
             .filter(|(_, o)| {
                 let r = &o.record;
-                r.untold.is_none() && r.told_severity.is_some_and(|told| r.severity > told)
+                let risen = r.told_severity.is_some_and(|told| r.severity > told);
+                r.untold.is_none() && (risen || o.ended_down)
             })
             .map(|(key, _)| key.clone())
             .collect();
@@ -387,6 +389,7 @@ impl Book {
             }
             let Some(open) = self.open.get_mut(&key) else { continue };
             open.urgent = false;
+            open.ended_down = false;
             open.record.told_severity = Some(open.record.severity);
             open.record.last_told = Some(pen.now.wall);
             self.told.insert(key.clone(), pen.now.wall);

@@ -9,6 +9,7 @@ use crate::engine::desk::Desk;
 use crate::engine::event::{Delivery, Effect};
 use crate::engine::hook::{HookCall, HookContainer, Transition};
 use crate::engine::rules::{HookRule, Rules};
+use crate::engine::saved::{Change, ContainerRecord};
 use crate::engine::time::Wall;
 use crate::engine::view::HookView;
 
@@ -49,61 +50,39 @@ impl Calls {
                 What::Removed | What::Restarting => container.exit_code,
                 _ => None,
             };
-            let ended = matches!(transition, Transition::Stopped | Transition::Died);
-            // Who was not told of a start, though it should have been, is not told of the end.
-            let strangers = match ended {
-                true => self.strangers(&container, &life.record.told, desk),
-                false => Vec::new(),
-            };
-            let told = self.call(transition, fact.at, &container, &strangers, desk);
-            match transition {
-                Transition::Started => life.record.told = told,
-                _ if ended => life.record.told.clear(),
-                _ => {}
+            if transition == Transition::Started {
+                life.record.told.clear();
+            }
+            self.call(transition, fact.at, &container, &mut life.record, desk);
+            if matches!(transition, Transition::Stopped | Transition::Died) {
+                life.record.told.clear();
             }
         }
         if life.is_up() {
             let at = life.record.started.unwrap_or(life.record.seen);
             let container = life.record.container.clone();
-            let more = self.call(Transition::Started, at, &container, &life.record.told, desk);
-            life.record.told.extend(more);
+            self.call(Transition::Started, at, &container, &mut life.record, desk);
         }
     }
 
-    /// Hooks that are new since its run began.
-    fn strangers(
-        &self,
-        container: &HookContainer,
-        told: &[Arc<str>],
-        desk: &Desk,
-    ) -> Vec<Arc<str>> {
-        let new = |hook: &&HookRule| {
-            hook.events.contains(&Transition::Started)
-                && !told.contains(&hook.name)
-                && concerns(hook, container, &desk.rules)
-        };
-        desk.rules.hooks.iter().filter(new).map(|h| h.name.clone()).collect()
-    }
-
-    /// Calls the hooks that want to be told; returns which.
+    /// Calls the hooks that are to be told, and remembers which.
     fn call(
         &mut self,
         transition: Transition,
         at: Wall,
         container: &HookContainer,
-        but: &[Arc<str>],
+        record: &mut ContainerRecord,
         desk: &mut Desk,
-    ) -> Vec<Arc<str>> {
-        let mut told = Vec::new();
+    ) {
         let Desk { rules, out, .. } = desk;
-        for hook in rules.hooks.iter().filter(|h| !but.contains(&h.name)) {
-            if !hook.events.contains(&transition) || !concerns(hook, container, rules) {
+        for hook in &rules.hooks {
+            if !is_to_hear(hook, transition, record, rules) {
                 continue;
             }
             let number = self.next;
             self.next += 1;
             out.effects.push(Effect::Call(HookCall {
-                id: format!("h{number}").into(),
+                id: id(&hook.name, transition, at, container, number),
                 number,
                 hook: hook.name.clone(),
                 transition,
@@ -111,9 +90,13 @@ impl Calls {
                 host: rules.host.clone(),
                 container: container.clone(),
             }));
-            told.push(hook.name.clone());
+            if transition == Transition::Started {
+                record.told.push(mark(hook));
+            }
+            if !has_heard(&record.known, hook) {
+                record.known.push(mark(hook));
+            }
         }
-        told
     }
 
     /// A hook has tried a call.
@@ -154,6 +137,100 @@ impl Calls {
     }
 }
 
+/// Hooks that are gone, and those that have another receiver now, were told nothing: what waited
+/// for them is gone as well.
+pub(super) fn forget_hooks(life: &mut Life, desk: &mut Desk) {
+    prune(&mut life.record, &desk.rules.hooks);
+    if let Some(kept) = &mut life.kept
+        && prune(kept, &desk.rules.hooks)
+    {
+        let kept = kept.clone();
+        desk.keep(Change::Container(kept));
+    }
+}
+
+/// Forgets in a record hooks that are gone or have another receiver; whether there were any.
+pub(super) fn prune(record: &mut ContainerRecord, hooks: &[HookRule]) -> bool {
+    let renew = |marks: &mut Vec<Arc<str>>| {
+        let of = |old: &Arc<str>| hooks.iter().find(|hook| is_of(old, hook)).map(mark);
+        let new: Vec<Arc<str>> = marks.iter().filter_map(of).collect();
+        let before = std::mem::replace(marks, new);
+        before != *marks
+    };
+    renew(&mut record.told) | renew(&mut record.known)
+}
+
+/// Whether a hook is told of this. Who was told that a run began is told its end, and who was told
+/// anything of a container its removal, whatever the container is called by then; who was not told
+/// of the start, though it asks for starts, is not told the end.
+fn is_to_hear(
+    hook: &HookRule,
+    transition: Transition,
+    record: &ContainerRecord,
+    rules: &Rules,
+) -> bool {
+    let told = has_heard(&record.told, hook);
+    let concerned = || concerns(hook, &record.container, rules);
+    hook.events.contains(&transition)
+        && match transition {
+            Transition::Started => !told && concerned(),
+            Transition::Stopped | Transition::Died => {
+                told || !hook.events.contains(&Transition::Started) && concerned()
+            }
+            Transition::Removed => has_heard(&record.known, hook) || concerned(),
+            Transition::Created
+            | Transition::Healthy
+            | Transition::Unhealthy
+            | Transition::Paused
+            | Transition::Unpaused
+            | Transition::Restarting => concerned(),
+        }
+}
+
+fn has_heard(marks: &[Arc<str>], hook: &HookRule) -> bool {
+    marks.iter().any(|mark| is_of(mark, hook))
+}
+
+/// How a record names a hook: names have no spaces.
+fn mark(hook: &HookRule) -> Arc<str> {
+    match &*hook.receiver {
+        "" => hook.name.clone(),
+        receiver => format!("{} {receiver}", hook.name).into(),
+    }
+}
+
+fn is_of(mark: &str, hook: &HookRule) -> bool {
+    match mark.split_once(' ') {
+        Some((name, receiver)) => *name == *hook.name && *receiver == *hook.receiver,
+        None => *mark == *hook.name,
+    }
+}
+
+/// A call's id says what is told: a keepwell that was killed before the disk took it, and finds out
+/// again, tells it as the same. What an inspection shows without a time of its own may be so twice:
+/// there the number tells them apart.
+fn id(
+    hook: &str,
+    transition: Transition,
+    at: Wall,
+    container: &HookContainer,
+    number: u64,
+) -> Arc<str> {
+    let short = container.id.get(..12).unwrap_or(&container.id);
+    let id = format!("{hook}-{short}-{transition}-{}", at.0);
+    match transition {
+        Transition::Healthy | Transition::Unhealthy | Transition::Paused | Transition::Unpaused => {
+            format!("{id}-{number}").into()
+        }
+        Transition::Created
+        | Transition::Started
+        | Transition::Restarting
+        | Transition::Stopped
+        | Transition::Died
+        | Transition::Removed => id.into(),
+    }
+}
+
 fn concerns(hook: &HookRule, container: &HookContainer, rules: &Rules) -> bool {
     let HookContainer { name, image, labels, .. } = container;
     (!rules.containers.labels || hooks_are_told(labels))
@@ -162,8 +239,15 @@ fn concerns(hook: &HookRule, container: &HookContainer, rules: &Rules) -> bool {
 
 /// What hooks are told of a container, as it was inspected. `host`: what its engine's host has.
 pub(super) fn describe(life: &mut Life, host: (u32, u64), labels: bool) {
-    let Some(seen) = &life.seen else { return };
     let container = &mut life.record.container;
+    let Some(seen) = &life.seen else {
+        // It came and went before anybody could look: its events have its labels, and no limits.
+        if container.memory == 0 {
+            container.port = port_of(&container.labels).filter(|_| labels);
+            (container.cpus, container.memory) = (f64::from(host.0), host.1);
+        }
+        return;
+    };
     container.image = seen.image.clone();
     if container.labels != *seen.labels {
         container.labels = BTreeMap::clone(&seen.labels);

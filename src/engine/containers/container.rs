@@ -14,7 +14,7 @@ use crate::engine::heal::{Chart, Heal, Patient};
 use crate::engine::observation::{ContainerSeen, ContainerStatus, Health, Policy};
 use crate::engine::rules::{Backoff, CrashLoop};
 use crate::engine::saved::{Change, CountRecord, Phase, RestartRecord, Stage, subject};
-use crate::engine::time::{Boot, Wall};
+use crate::engine::time::{Boot, Now, Wall};
 use crate::engine::timers::Timer;
 use crate::engine::view::ContainerView;
 use crate::engine::words::{AlertKind, CheckId, CheckKind, Reason, Severity, Verdict};
@@ -40,6 +40,36 @@ pub(super) struct Sight {
     pub(super) blind: bool,
     /// Its engine has only just come back.
     pub(super) settling: bool,
+    /// No look has shown it so: events have told it.
+    pub(super) guessed: bool,
+}
+
+impl Sight {
+    /// How long it has been down, if that is known and began with this boot of the host.
+    fn down_for(&self, now: Now) -> Duration {
+        let ended = self.finished.filter(|_| self.stage == Stage::Ended);
+        let lasted = ended.map(|at| now.wall.since(at));
+        lasted.filter(|lasted| *lasted < now.boot.since(Boot(0))).unwrap_or_default()
+    }
+}
+
+/// Why a name is looked at no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Over {
+    reason: Reason,
+    why: Arc<str>,
+}
+
+impl Over {
+    /// For this reason, in its own words.
+    pub(super) fn by(reason: Reason) -> Self {
+        Self { reason, why: reason.meaning().into() }
+    }
+
+    /// The container is called so now.
+    pub(super) fn renamed(to: &str) -> Self {
+        Self { reason: Reason::Removed, why: format!("it is called {to} now").into() }
+    }
 }
 
 /// A name, and the container that has it.
@@ -56,6 +86,8 @@ pub(super) struct Container {
     pub(super) acted: Option<(Wall, Option<Wall>)>,
     /// Its start has been told to those who ask for notices.
     pub(super) announced: bool,
+    /// Why none has the name any more.
+    pub(super) over: Option<Over>,
 }
 
 impl Container {
@@ -84,6 +116,7 @@ impl Container {
             settling: None,
             acted,
             announced: true,
+            over: None,
         }
     }
 
@@ -104,6 +137,7 @@ impl Container {
     fn policy_lets_it_be(&self, sight: &Sight) -> bool {
         let seen = &sight.seen;
         sight.stage == Stage::Ended
+            && !sight.guessed
             && seen.status == ContainerStatus::Exited
             && seen.started.is_some()
             && seen.error.is_empty()
@@ -145,7 +179,7 @@ impl Container {
     /// It was told as unhealthy and runs anew, and its health check has not said anything yet.
     fn is_unproven(&self, sight: &Sight, desk: &Desk) -> bool {
         let seen = &sight.seen;
-        let state = AlertKey { check: self.chart.id.clone(), kind: AlertKind::State };
+        let state = desk.book.carrier(&self.chart.id);
         seen.status == ContainerStatus::Running
             && seen.health.as_ref().is_some_and(|h| h.status == Health::Starting)
             && desk.book.reason(&state) == Some(Reason::Unhealthy)
@@ -216,10 +250,14 @@ impl Container {
         let down = verdict.severity.alerts() && !unproven;
         let run = sight.seen.run();
         let newly_down = down && !self.chart.is_open(desk);
+        // It ended before it was judged.
+        let late = sight.guessed || !desk.checks.contains_key(&self.chart.id);
+        let already = if late { sight.down_for(desk.now) } else { Duration::ZERO };
         let lasting = Lasting {
             bad: judgement.patience,
             good: backoff.verify().max(confirm.recovery),
             show: true,
+            already,
             await_lines: run.is_some(),
             ..Lasting::default()
         };
@@ -267,18 +305,22 @@ impl Container {
                 desk.decide(&self.chart.id, Reason::BadLabel, fault.clone());
             }
         }
+        if !treat.watched && self.has_alert(desk) {
+            // One that nobody wants watched has taken the name.
+            let why = Reason::NoLongerWatched;
+            desk.drop_for(&self.chart.id, why, why.meaning());
+        }
         self.treat = Some(treat);
         self.announce(desk);
     }
 
     /// It is no longer looked at: its check goes, and what is stored of it.
-    pub(super) fn forget(&mut self, why: &str, desk: &mut Desk) {
+    pub(super) fn forget(&mut self, over: &Over, desk: &mut Desk) {
         let id = self.chart.id.clone();
-        for timer in [Timer::Heal(id.clone()), Timer::Window(id.clone()), Timer::Settle(id.clone())]
-        {
-            desk.timers.clear(&timer);
+        for timer in [Timer::Heal, Timer::Window, Timer::Settle, Timer::Look] {
+            desk.timers.clear(&timer(id.clone()));
         }
-        desk.drop_check(&id, why);
+        desk.drop_for(&id, over.reason, &over.why);
         desk.keep(Change::RestartGone(subject(&id)));
         if self.chart.kept {
             desk.keep(Change::CountGone(subject(&id)));
@@ -386,7 +428,10 @@ impl Patient for Container {
     }
 
     fn by_hand(&self) -> String {
-        format!("docker restart {}", self.chart.id.name)
+        match &self.sight {
+            Some(sight) => sight.seen.by_hand("restart"),
+            None => format!("docker restart {}", self.chart.id.name),
+        }
     }
 
     fn consider(&mut self, desk: &mut Desk) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::calls::describe;
+use super::container::Over;
 use super::{Containers, Reach};
 use crate::engine::desk::Desk;
 use crate::engine::observation::{ContainersSeen, EngineAway, Part, PartState};
@@ -20,6 +21,9 @@ impl Containers {
     pub(in crate::engine) fn listed(&mut self, seen: &ContainersSeen, desk: &mut Desk) {
         let there: BTreeSet<&Arc<str>> = seen.ids.iter().collect();
         let now = desk.now;
+        for life in self.aside.gone(&seen.engine, &there, now.boot) {
+            self.lives.insert(life.record.container.id.clone(), life);
+        }
         let gone: Vec<Arc<str>> = self
             .lives
             .iter()
@@ -28,9 +32,16 @@ impl Containers {
             .collect();
         let endpoint = self.endpoints.entry(seen.engine.clone()).or_default();
         endpoint.reach = Reach::Listed;
+        let unknown = |id: &&Arc<str>| !self.lives.contains_key(*id);
+        endpoint.unlooked = seen.ids.iter().filter(unknown).cloned().collect();
         endpoint.host = Some((seen.cpus, seen.memory));
         self.marks.entry(seen.engine.clone()).or_insert(now.wall);
         for id in gone {
+            if self.left.remove(&id) {
+                self.tell(&id, desk);
+                self.remove(&id, Over::by(Reason::Removed), desk);
+                continue;
+            }
             let mut facts = Vec::new();
             if let Some(life) = self.lives.get_mut(&id) {
                 life.gone(now.wall, &mut facts);
@@ -110,12 +121,15 @@ impl Containers {
     pub(super) fn drop_endpoint(&mut self, engine: &Arc<str>, desk: &mut Desk) {
         for id in self.of(engine) {
             let Some(life) = self.lives.remove(&id) else { continue };
+            self.left.remove(&id);
+            self.left.remove(&id);
             if life.kept.is_some() {
                 desk.keep(Change::ContainerGone(id.clone()));
             }
-            let name = life.record.container.name;
+            let name = life.record.container.name.clone();
+            self.aside.put(life.record, desk.now.boot);
             if self.names.get(&name).is_some_and(|c| c.cid.as_ref() == Some(&id)) {
-                self.drop_name(&name, Reason::NoLongerWatched.meaning(), desk);
+                self.drop_name(&name, &Over::by(Reason::NoLongerWatched), desk);
             }
         }
         self.endpoints.remove(engine);

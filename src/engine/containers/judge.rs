@@ -7,9 +7,6 @@ use crate::engine::observation::{ContainerSeen, ContainerStatus, Health};
 use crate::engine::rules::ContainerRule;
 use crate::engine::words::{Reason, Severity, Verdict};
 
-/// How much of what a health check printed goes into a line for people.
-const OUTPUT: usize = 120;
-
 /// What is known besides its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Facts {
@@ -109,7 +106,8 @@ pub(super) fn judge(seen: &ContainerSeen, rule: &ContainerRule, facts: Facts) ->
         ContainerStatus::Created => created(seen, rule, facts),
         ContainerStatus::Exited => exited(seen, rule, facts),
         ContainerStatus::Dead => {
-            let text = "its engine could not remove it; remove it by hand: docker rm -f";
+            let by_hand = seen.by_hand("rm -f");
+            let text = format!("its engine could not remove it; remove it by hand: {by_hand}");
             Judgement::of(Severity::Warning, Reason::Failed, text).lasting(rule.confirm.lasting)
         }
         ContainerStatus::Other => {
@@ -121,10 +119,10 @@ pub(super) fn judge(seen: &ContainerSeen, rule: &ContainerRule, facts: Facts) ->
 fn running(seen: &ContainerSeen, rule: &ContainerRule, facts: Facts) -> Judgement {
     let health = seen.health.as_ref();
     if let Some(health) = health.filter(|h| h.status == Health::Unhealthy) {
-        let said = health.output.lines().map(str::trim).find(|line| !line.is_empty());
-        let summary = match said {
-            Some(said) => format!("unhealthy: {}", short(said)),
-            None => format!("unhealthy: its health check failed {} times", health.failing),
+        // What the check printed is the container's own text: not everybody may read that.
+        let summary = match health.failing {
+            0 | 1 => "unhealthy: its health check fails".to_owned(),
+            times => format!("unhealthy: {times} checks failed in a row"),
         };
         return Judgement::of(rule.severity(), Reason::Unhealthy, summary).healed_by(rule, facts);
     }
@@ -151,7 +149,7 @@ fn running(seen: &ContainerSeen, rule: &ContainerRule, facts: Facts) -> Judgemen
 
 fn created(seen: &ContainerSeen, rule: &ContainerRule, facts: Facts) -> Judgement {
     if !seen.error.is_empty() {
-        return start_error(seen, rule, facts);
+        return start_error(rule, facts);
     }
     if rule.required {
         let text = "made and never started, though it is marked as required";
@@ -162,8 +160,8 @@ fn created(seen: &ContainerSeen, rule: &ContainerRule, facts: Facts) -> Judgemen
     Judgement::well(Reason::Created, "made and not started")
 }
 
-fn start_error(seen: &ContainerSeen, rule: &ContainerRule, facts: Facts) -> Judgement {
-    let summary = format!("could not be started: {}", short(&seen.error));
+fn start_error(rule: &ContainerRule, facts: Facts) -> Judgement {
+    let summary = "could not be started";
     if !(facts.named || facts.ran) {
         // Whoever tried was told.
         return Judgement::well(Reason::StartError, summary);
@@ -187,7 +185,7 @@ fn exited(seen: &ContainerSeen, rule: &ContainerRule, facts: Facts) -> Judgement
         return Judgement::well(Reason::StoppedByOperator, summary);
     }
     if !seen.error.is_empty() {
-        return start_error(seen, rule, facts);
+        return start_error(rule, facts);
     }
     let clean = reason == Reason::Finished && !facts.swept;
     if clean && !rule.required {
@@ -227,15 +225,6 @@ fn ending(seen: &ContainerSeen, facts: Facts) -> (Reason, String) {
         _ => return (Reason::ExitCode, format!("ended with exit code {code}")),
     };
     (Reason::Signal, format!("killed by {signal} (exit code {code})"))
-}
-
-/// One line of a decent length.
-fn short(text: &str) -> String {
-    let line = text.lines().next().unwrap_or_default().trim();
-    match line.char_indices().nth(OUTPUT) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -304,8 +293,8 @@ mod tests {
             (case(Running), "healthy running: running | leave (running) | 0"),
             (case(Running).health(Health::Starting), "healthy running: running; its health check has not passed yet | leave (running) | 0"),
             (case(Running).health(Health::Healthy), "healthy healthy: running, healthy | leave (healthy) | 0"),
-            (case(Running).health(Health::Unhealthy), "warning unhealthy: unhealthy: connect: refused | leave (not-configured) | 0"),
-            (case(Running).health(Health::Unhealthy).healed().required(), "critical unhealthy: unhealthy: connect: refused | heal | 0"),
+            (case(Running).health(Health::Unhealthy), "warning unhealthy: unhealthy: 3 checks failed in a row | leave (not-configured) | 0"),
+            (case(Running).health(Health::Unhealthy).healed().required(), "critical unhealthy: unhealthy: 3 checks failed in a row | heal | 0"),
             (case(Running).healed().with(|c| c.facts.network = Network::Lost), "warning network-lost: the container whose network it shares was started anew; it needs a restart | heal | 60"),
             (case(Running).healed().with(|c| c.facts.network = Network::Gone), "warning network-lost: the container whose network it shares is gone; make it anew | leave (network-lost) | 60"),
             (case(Paused).required(), "healthy paused: paused | leave (paused) | 0"),
@@ -314,8 +303,8 @@ mod tests {
             (case(Removing), "keep | leave (stopping) | 0"),
             (case(Created), "healthy created: made and not started | leave (created) | 0"),
             (case(Created).required().healed(), "critical not-running: made and never started, though it is marked as required | leave (not-running) | 60"),
-            (case(Created).with(|c| { c.seen.error = "port is taken".into(); c.facts.ran = false; }), "healthy start-error: could not be started: port is taken | leave (start-error) | 0"),
-            (case(Created).healed().with(|c| { c.seen.error = "port is taken".into(); c.facts.named = true; }), "warning start-error: could not be started: port is taken | heal | 60"),
+            (case(Created).with(|c| { c.seen.error = "port is taken".into(); c.facts.ran = false; }), "healthy start-error: could not be started | leave (start-error) | 0"),
+            (case(Created).healed().with(|c| { c.seen.error = "port is taken".into(); c.facts.named = true; }), "warning start-error: could not be started | heal | 60"),
             (case(Exited).code(0), "healthy finished: ended (exit code 0) | leave (finished) | 0"),
             (case(Exited).code(0).required(), "critical not-running: ended (exit code 0), though it is marked as required | leave (not-configured) | 60"),
             (case(Exited).code(3), "warning exit-code: ended with exit code 3 | leave (not-configured) | 60"),
@@ -329,6 +318,7 @@ mod tests {
             (case(Exited).code(3).with(|c| { c.facts.ran = false; c.facts.named = true; }), "warning exit-code: ended with exit code 3 | leave (not-configured) | 60"),
             (case(Exited).code(3).healed().with(|c| c.facts.network = Network::Gone), "warning exit-code: ended with exit code 3 | leave (network-lost) | 60"),
             (case(Dead), "warning failed: its engine could not remove it; remove it by hand: docker rm -f | leave (failed) | 60"),
+            (case(Dead).with(|c| { c.seen.command = "podman".into(); c.seen.name = "podman/web".into(); c.seen.engine = "podman".into(); }), "warning failed: its engine could not remove it; remove it by hand: podman rm -f web | leave (failed) | 60"),
             (case(Other), "unknown unreadable: in a state that keepwell does not know | leave (unreadable) | 0"),
         ];
         for (case, expected) in cases {

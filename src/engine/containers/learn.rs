@@ -2,16 +2,22 @@
 //! changes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::container::Container;
 use super::life::{Fact, Life, What, Why};
 use crate::engine::alert::NoticeKind;
 use crate::engine::desk::Desk;
 use crate::engine::heal::Patient;
+use crate::engine::kills;
 use crate::engine::observation::{ContainerSeen, Invocation};
 use crate::engine::saved::{ContainerRecord, Phase};
 use crate::engine::time::Wall;
+use crate::engine::timers::Timer;
 use crate::engine::words::Reason;
+
+/// A kill that is older is not one that the kernel's count has only just shown.
+const NEWS: Duration = Duration::from_secs(60);
 
 /// How the last run of a container ended: it goes with the container when that is renamed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +39,8 @@ impl Container {
             return; // It was known before keepwell came up.
         }
         self.sight = None;
-        self.settling = None;
+        self.unsettle(desk);
+        self.over = None;
         let record = &mut self.chart.lives.record;
         let changed = record.ended_badly || record.stopped || record.crashed.is_some();
         (record.ended_badly, record.stopped, record.crashed) = (false, false, None);
@@ -52,7 +59,7 @@ impl Container {
     pub(super) fn lost(&mut self, desk: &mut Desk) {
         self.cid = None;
         self.sight = None;
-        self.settling = None;
+        self.unsettle(desk);
         if !matches!(self.chart.healing.record.phase, Phase::Idle) {
             let before = self.chart.healing.record.clone();
             self.chart.healing.reset();
@@ -60,6 +67,14 @@ impl Container {
             self.chart.keep_if_changed(&before, desk);
         }
         desk.touch(&self.chart.id);
+    }
+
+    /// What was waited for was about a container that has the name no more.
+    fn unsettle(&mut self, desk: &mut Desk) {
+        self.settling = None;
+        for timer in [Timer::Settle, Timer::Look] {
+            desk.timers.clear(&timer(self.chart.id.clone()));
+        }
     }
 
     /// Whether something is remembered of the container of this id that ended badly here.
@@ -137,6 +152,11 @@ impl Container {
                 self.chart.keep_counts(desk);
                 self.too_often(desk);
             }
+            What::Starved if desk.now.wall.since(at) < NEWS => {
+                if let Some(treat) = self.treat.as_ref().filter(|t| t.watched) {
+                    kills::of(&self.chart.id, treat.rule.confirm.lasting, desk);
+                }
+            }
             What::ChildKilled if self.is_watched() => {
                 let text = "the kernel killed a process of it for want of memory";
                 desk.decide(&self.chart.id, Reason::OomKill, text);
@@ -192,8 +212,9 @@ impl Container {
             return;
         }
         let record = &mut self.chart.lives.record;
-        (record.ended_badly, record.stopped, record.crashed) =
-            (end.badly, end.stopped, end.crashed);
+        // Under this name the run may be known by another time: an event's, or an inspection's.
+        let crashed = end.crashed.map(|run| record.invocation.unwrap_or(run));
+        (record.ended_badly, record.stopped, record.crashed) = (end.badly, end.stopped, crashed);
         self.chart.keep_counts(desk);
     }
 }

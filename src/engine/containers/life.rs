@@ -72,7 +72,9 @@ pub(super) enum What {
     Removed,
     /// Restarts of which nothing else told.
     Restarts(u32),
-    /// A process of it was killed for want of memory, and it lives on.
+    /// A process of it was killed for want of memory.
+    Starved,
+    /// And it lives on.
     ChildKilled,
 }
 
@@ -102,6 +104,7 @@ impl Fact {
             What::Health(Health::Starting)
             | What::AskedFor
             | What::Restarts(_)
+            | What::Starved
             | What::ChildKilled => return None,
         })
     }
@@ -115,6 +118,8 @@ pub(super) struct Life {
     pub(super) kept: Option<ContainerRecord>,
     /// As it was last inspected.
     pub(super) seen: Option<Arc<ContainerSeen>>,
+    /// What it was last inspected as was overtaken by events, and no look has come since.
+    pub(super) guessed: bool,
     /// It was inspected since its engine was last reached.
     pub(super) fresh: bool,
     /// keepwell knew it while it ran.
@@ -156,6 +161,7 @@ impl Life {
             restart_count: 0,
             seen: Wall::default(),
             told: Vec::new(),
+            known: Vec::new(),
         };
         Self { kept: None, ..Self::load(record) }
     }
@@ -165,6 +171,7 @@ impl Life {
         Self {
             kept: Some(record.clone()),
             seen: None,
+            guessed: false,
             fresh: false,
             ran: matches!(record.stage, Stage::Running | Stage::Paused | Stage::Restarting),
             memory: false,
@@ -177,6 +184,11 @@ impl Life {
             owed: record.stage == Stage::Restarting,
             record,
         }
+    }
+
+    /// From what was known while its engine was watched; nothing of it is stored.
+    pub(super) fn put_aside(record: ContainerRecord) -> Self {
+        Self { kept: None, ..Self::load(record) }
     }
 
     /// It was there when keepwell came to this host: what it is, is no news.
@@ -241,6 +253,9 @@ impl Life {
             },
             ContainerWhat::OutOfMemory if !old => {
                 self.starved = Some(at);
+                if self.is_up() || !self.memory {
+                    facts.push(Fact { at, what: What::Starved });
+                }
                 if self.is_up() {
                     facts.push(Fact { at, what: What::ChildKilled });
                 }
@@ -297,6 +312,7 @@ impl Life {
     ) -> Vec<Fact> {
         let mut facts = Vec::new();
         let now = stage(seen.status);
+        let told = self.memory || self.starved.is_some();
         if let Some(started) = seen.started {
             self.run(started, seen, now, around, &mut facts);
         }
@@ -314,9 +330,12 @@ impl Life {
             && seen.oom_killed
             && seen.exit_code == KILLED
             && now == Some(Stage::Ended);
+        if self.memory && !told {
+            facts.push(Fact { at: last_known(seen), what: What::Starved });
+        }
         self.record.seen = self.record.seen.max(last_known(seen));
         self.seen = Some(seen.clone());
-        self.fresh = true;
+        (self.fresh, self.guessed) = (true, false);
         facts
     }
 
@@ -433,6 +452,36 @@ impl Life {
         facts.push(Fact { at, what: What::Removed });
     }
 
+    /// Whether events have told of more than the last look has shown.
+    pub(super) fn is_behind(&self) -> bool {
+        self.seen.as_ref().is_some_and(|seen| stage(seen.status) != Some(self.record.stage))
+    }
+
+    /// No look has come: what events have told stands for it. Whether there was anything to guess.
+    pub(super) fn guess(&mut self) -> bool {
+        let Some(seen) = self.seen.as_deref().filter(|_| self.is_behind()) else { return false };
+        let record = &self.record;
+        let status = match record.stage {
+            Stage::Created => ContainerStatus::Created,
+            Stage::Running => ContainerStatus::Running,
+            Stage::Paused => ContainerStatus::Paused,
+            Stage::Restarting => ContainerStatus::Restarting,
+            Stage::Ended => ContainerStatus::Exited,
+            Stage::Removed => return false,
+        };
+        self.seen = Some(Arc::new(ContainerSeen {
+            status,
+            started: record.started,
+            finished: record.finished,
+            exit_code: record.container.exit_code.unwrap_or_default(),
+            health: None,
+            pid: 0,
+            ..seen.clone()
+        }));
+        self.guessed = true;
+        true
+    }
+
     fn begin(&mut self, at: Wall, facts: &mut Vec<Fact>) {
         self.begun += u32::from(self.badly);
         let record = &mut self.record;
@@ -489,7 +538,8 @@ impl Life {
 
     /// Somebody asked for the end that is known already, by what happened this long before or after.
     fn asked_for(&mut self, at: Wall, apart: Duration, facts: &mut Vec<Fact>) {
-        if self.record.stage == Stage::Ended && apart < ASKED {
+        // What ended with its engine ended by that, whatever was asked for before.
+        if self.record.stage == Stage::Ended && apart < ASKED && !self.record.swept {
             self.badly = false;
             facts.push(Fact { at, what: What::AskedFor });
         }

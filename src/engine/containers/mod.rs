@@ -12,9 +12,11 @@
 //! | `named` | containers that somebody named and that are not there |
 //! | `names` | which container has a name |
 //! | `endpoints` | which container engines can be reached |
+//! | `aside` | what is known of containers while their engine is left out |
 //!
 //! Here they are joined.
 
+mod aside;
 mod calls;
 mod container;
 mod endpoints;
@@ -39,11 +41,13 @@ use super::saved::{
     Change, ContainerRecord, CountRecord, RestartRecord, Stage, container_of, subject,
 };
 use super::time::{Boot, Wall};
+use super::timers::Timer;
 use super::view::{ContainerView, HookView};
 use super::words::{AlertKind, CheckId, CheckKind, Reason};
 
-use calls::{Calls, describe};
-use container::{Container, Sight};
+use aside::Aside;
+use calls::{Calls, describe, forget_hooks, prune};
+use container::{Container, Over, Sight};
 use endpoints::check_of;
 use judge::Network;
 use life::{Around, Fact, Life, What};
@@ -51,6 +55,9 @@ use treat::Treat;
 
 /// So many that were removed are remembered at most: a container engine remembers fewer events.
 const REMOVED: usize = 500;
+
+/// A look that has not come this long after what events told is no longer waited for.
+const LOOK: Duration = Duration::from_secs(20);
 
 /// How an endpoint is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,6 +81,8 @@ struct Endpoint {
     away: Option<(Wall, Wall)>,
     /// Processors and memory of its host.
     host: Option<(u32, u64)>,
+    /// What it listed and nothing else is known of, by id.
+    unlooked: BTreeSet<Arc<str>>,
     /// Nobody has said since the configuration changed that it is still watched.
     silent: bool,
 }
@@ -93,6 +102,10 @@ pub(super) struct Containers {
     removed: BTreeMap<Arc<str>, (Arc<str>, Wall)>,
     /// Patterns that nothing fits, and that are shown as such.
     unmatched: BTreeSet<Arc<str>>,
+    aside: Aside,
+    /// Those that are gone, were never inspected, and are to be told of once it is known what their
+    /// host has.
+    left: BTreeSet<Arc<str>>,
 }
 
 impl Containers {
@@ -140,7 +153,10 @@ impl Containers {
             calls: Calls::new(next_call),
             removed,
             unmatched: BTreeSet::new(),
+            aside: Aside::default(),
+            left: BTreeSet::new(),
         };
+        all.lives.values_mut().for_each(|life| forget_hooks(life, desk));
         let orphans: Vec<Arc<str>> = all
             .names
             .iter()
@@ -211,7 +227,7 @@ impl Containers {
             return; // An engine that is new: what it has is inspected in a moment.
         };
         let id = &event.id;
-        if self.removed.contains_key(id) {
+        if self.removed.contains_key(id) || self.left.contains(id) {
             return;
         }
         let mut facts = Vec::new();
@@ -230,6 +246,9 @@ impl Containers {
             self.rename(id, &event.name, desk);
         }
         let Some(life) = self.lives.get_mut(id) else { return };
+        if life.record.container.labels.is_empty() {
+            life.record.container.labels = event.labels.clone();
+        }
         let container = self.names.get(&life.record.container.name);
         let container = container.filter(|c| c.cid.as_ref() == Some(id));
         let around = Around {
@@ -240,18 +259,28 @@ impl Containers {
         self.marks.insert(event.engine.clone(), mark.max(event.at));
         self.learn(id, facts, desk);
         self.consider(id, desk);
+        if let Some(check) = self.check_of(id) {
+            let timer = Timer::Look(check);
+            if self.lives.get(id).is_some_and(Life::is_behind) {
+                desk.timers.set(timer, desk.now.boot.after(LOOK));
+            } else {
+                desk.timers.clear(&timer);
+            }
+        }
     }
 
     /// A container has been inspected.
     pub(super) fn inspected(&mut self, seen: ContainerSeen, desk: &mut Desk) {
         let seen = Arc::new(seen);
         let id = &seen.id;
-        if self.removed.contains_key(id) {
+        if self.removed.contains_key(id) || self.left.contains(id) {
             return;
         }
         let mut facts = Vec::new();
         if !self.lives.contains_key(id) {
-            let life = if self.marks.contains_key(&seen.engine) {
+            let life = if let Some(life) = self.aside.take(&seen, desk.now.boot) {
+                life
+            } else if self.marks.contains_key(&seen.engine) {
                 facts.push(Fact { at: seen.created, what: What::Created });
                 Life::new(&seen.name, &seen.engine, id, &seen.image)
             } else {
@@ -268,6 +297,7 @@ impl Containers {
         container = container.filter(|c| c.cid.as_ref() == Some(id));
         let ours = |at: Wall| container.as_ref().is_some_and(|c| c.ours(at));
         facts.extend(life.inspected(&seen, &Around { ours: &ours, away }));
+        desk.timers.clear(&Timer::Look(CheckId::new(CheckKind::Container, seen.name.clone())));
         describe(life, host.unwrap_or_default(), desk.rules.containers.labels);
         let first = container.as_ref().is_some_and(|c| c.sight.is_none());
         if let Some(container) = container {
@@ -283,6 +313,10 @@ impl Containers {
         if host.is_some() {
             self.tell(id, desk);
         }
+        let endpoint = self.endpoints.get_mut(&seen.engine);
+        if endpoint.is_some_and(|e| e.unlooked.remove(id) && e.unlooked.is_empty()) {
+            self.name_unseen(desk);
+        }
         self.matched(&seen, desk);
         self.consider(id, desk);
         if first && let Some(container) = self.names.get_mut(&seen.name) {
@@ -297,7 +331,11 @@ impl Containers {
         if check.kind == CheckKind::Container {
             match self.names.get_mut(&check.name) {
                 Some(container) if container.cid.is_some() => container.consider(desk),
-                Some(_) => self.drop_name(&check.name, Reason::Removed.meaning(), desk),
+                Some(container) => {
+                    let over = container.over.take();
+                    let over = over.unwrap_or_else(|| Over::by(Reason::Removed));
+                    self.drop_name(&check.name, &over, desk);
+                }
                 None => {}
             }
             return;
@@ -315,9 +353,21 @@ impl Containers {
         }
     }
 
+    /// No look has shown what events told of a container.
+    pub(super) fn unlooked(&mut self, check: &CheckId, desk: &mut Desk) {
+        let Some(id) = self.names.get(&check.name).and_then(|c| c.cid.clone()) else { return };
+        if self.lives.get_mut(&id).is_some_and(Life::guess) {
+            self.consider(&id, desk);
+        }
+    }
+
     /// The rules have changed.
     pub(super) fn reload(&mut self, desk: &mut Desk) {
         self.calls.forget(&desk.rules);
+        self.lives.values_mut().for_each(|life| forget_hooks(life, desk));
+        for record in self.aside.records() {
+            prune(record, &desk.rules.hooks);
+        }
         let engines: Vec<Arc<str>> = self.endpoints.keys().cloned().collect();
         for engine in engines {
             if desk.rules.containers.off {
@@ -343,7 +393,7 @@ impl Containers {
             }
             let treat = Treat::of(&desk.rules.containers, &seen);
             if !treat.watched && container.treat.as_ref().is_some_and(|t| t.watched) {
-                container.forget(Reason::NoLongerWatched.meaning(), desk);
+                container.forget(&Over::by(Reason::NoLongerWatched), desk);
                 *container = Container::new(&name);
                 container.cid = Some(id.clone());
             }
@@ -414,11 +464,16 @@ impl Containers {
         }
     }
 
+    /// Whether a container has this name.
+    pub(super) fn has(&self, check: &CheckId) -> bool {
+        self.names.contains_key(&check.name)
+    }
+
     /// Whether nobody knows how the container of an alert is now.
     pub(super) fn is_unknown(&self, check: &CheckId, kind: AlertKind) -> bool {
         let Some(container) = self.names.get(&check.name) else { return false };
         let Some(life) = container.cid.as_ref().and_then(|id| self.lives.get(id)) else {
-            return false;
+            return container.over.is_some(); // It may be made anew in a moment.
         };
         // What it uses is sampled later.
         let measured = matches!(kind, AlertKind::Memory | AlertKind::Cpu) && life.is_up();
@@ -467,19 +522,28 @@ impl Containers {
         let Some(life) = self.lives.get(id) else { return };
         let known =
             self.endpoints.get(&life.record.container.engine).is_some_and(|e| e.host.is_some());
+        let bare = life.seen.is_none() && life.record.container.memory == 0;
+        if removed && bare && !known && self.left.len() < REMOVED {
+            self.left.insert(id.clone());
+            return;
+        }
         if removed || tell && known {
             self.tell(id, desk);
         } else {
             self.keep(id, desk);
         }
         if removed {
-            self.remove(id, "it was removed", desk);
+            self.remove(id, Over::by(Reason::Removed), desk);
         }
     }
 
     /// Hooks are told what waits.
     fn tell(&mut self, id: &Arc<str>, desk: &mut Desk) {
         if let Some(life) = self.lives.get_mut(id) {
+            if life.seen.is_none() {
+                let host = self.endpoints.get(&life.record.container.engine).and_then(|e| e.host);
+                describe(life, host.unwrap_or_default(), desk.rules.containers.labels);
+            }
             self.calls.tell(life, desk);
         }
         self.keep(id, desk);
@@ -509,6 +573,7 @@ impl Containers {
             network: self.network(life),
             blind: !life.fresh || endpoint.is_some_and(|e| e.reach == Reach::Away),
             settling: endpoint.is_some_and(|e| e.settled.is_some()),
+            guessed: life.guessed,
             seen,
         };
         if let Some(container) = self.current(id) {

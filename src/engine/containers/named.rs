@@ -1,9 +1,10 @@
 //! Containers that somebody named and that are not there, or cannot be seen.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::container::Container;
-use super::{Containers, Reach};
+use super::container::{Container, Over};
+use super::{Containers, Endpoint, Reach};
 use crate::engine::desk::{Desk, Lasting};
 use crate::engine::observation::ContainerSeen;
 use crate::engine::rules::{ContainerRule, Rules};
@@ -20,6 +21,7 @@ impl Containers {
         self.name_remembered(desk);
         let all_listed =
             !self.endpoints.is_empty() && self.endpoints.values().all(|e| e.reach == Reach::Listed);
+        let all_looked_at = self.endpoints.values().all(|e| e.unlooked.is_empty());
         if !all_listed && !desk.ready {
             return; // It may be seen in a moment.
         }
@@ -27,13 +29,21 @@ impl Containers {
         let exact = rules.iter().filter_map(|r| Some((Arc::<str>::from(r.who.exact()?), r)));
         for (name, rule) in exact {
             let container = self.names.entry(name.clone()).or_insert_with(|| Container::new(&name));
-            if container.cid.is_some() {
+            let known = container.cid.as_ref().and_then(|id| self.lives.get(id));
+            if known.is_some_and(|life| life.seen.is_some()) {
                 continue;
             }
-            let verdict = if all_listed {
-                missing(rule, container.chart.kept)
+            let verdict = if let Some(life) = known {
+                unseen(not_shown(&self.endpoints, &life.record.container.engine))
+            } else if !all_listed {
+                unseen(match self.endpoints.is_empty() {
+                    true => "not known: no container engine was found",
+                    false => "not known: a container engine cannot be reached",
+                })
+            } else if !all_looked_at {
+                unseen("not known: a container engine lists containers that it does not show")
             } else {
-                unseen(self.endpoints.is_empty())
+                missing(rule, container.chart.kept)
             };
             let lasting = Lasting {
                 bad: rule.confirm.lasting,
@@ -53,29 +63,26 @@ impl Containers {
             .map(|(name, _)| name.clone())
             .collect();
         for name in gone {
-            self.drop_name(&name, Reason::NoLongerWatched.meaning(), desk);
+            self.drop_name(&name, &Over::by(Reason::NoLongerWatched), desk);
         }
-        self.name_patterns(&rules, all_listed, desk);
+        self.name_patterns(&rules, all_listed && all_looked_at, desk);
     }
 
-    /// Patterns that nothing fits.
-    fn name_patterns(&mut self, rules: &[ContainerRule], all_listed: bool, desk: &mut Desk) {
+    /// Patterns, images and labels that nothing fits.
+    fn name_patterns(&mut self, rules: &[ContainerRule], all_known: bool, desk: &mut Desk) {
         let mut unmatched = std::collections::BTreeSet::new();
-        for rule in rules.iter().filter(|_| all_listed) {
-            let Some(glob) = rule.who.name.as_ref().filter(|_| rule.who.exact().is_none()) else {
-                continue;
-            };
+        for rule in rules.iter().filter(|rule| all_known && rule.who.exact().is_none()) {
             let fits =
                 |seen: &ContainerSeen| rule.who.matches(&seen.name, &seen.image, &seen.labels);
             if !self.lives.values().filter_map(|l| l.seen.as_deref()).any(fits) {
-                unmatched.insert(Arc::<str>::from(glob.as_str()));
+                unmatched.insert(Arc::<str>::from(rule.who.to_string()));
             }
         }
         for name in self.unmatched.difference(&unmatched) {
-            desk.drop_check(&pattern(name), "a container fits the pattern now");
+            desk.drop_check(&pattern(name), FITS);
         }
         for name in &unmatched {
-            let text = "no container fits this pattern";
+            let text = "no container fits this";
             let verdict = Verdict::new(Severity::Unknown, Reason::NoMatch, text);
             desk.rule_on(&pattern(name), AlertKind::State, verdict, Lasting::default());
         }
@@ -89,14 +96,11 @@ impl Containers {
         }
         let fits = |rule: &&ContainerRule| rule.who.matches(&seen.name, &seen.image, &seen.labels);
         let list = &desk.rules.containers.list;
-        let globs: Vec<Arc<str>> = list
-            .iter()
-            .filter(fits)
-            .filter_map(|rule| Some(Arc::from(rule.who.name.as_ref()?.as_str())))
-            .collect();
-        for glob in globs {
-            if self.unmatched.remove(&glob) {
-                desk.drop_check(&pattern(&glob), "a container fits the pattern now");
+        let fitting: Vec<Arc<str>> =
+            list.iter().filter(fits).map(|rule| Arc::from(rule.who.to_string())).collect();
+        for who in fitting {
+            if self.unmatched.remove(&who) {
+                desk.drop_check(&pattern(&who), FITS);
             }
         }
     }
@@ -119,8 +123,7 @@ impl Containers {
                 ..ContainerSeen::default()
             };
             if super::Treat::of(&desk.rules.containers, &seen).watched {
-                let text = format!("not known: {} cannot be reached", known.engine);
-                let verdict = Verdict::new(Severity::Unknown, Reason::Unreachable, text);
+                let verdict = unseen(not_shown(&self.endpoints, &known.engine));
                 let check = container.id().clone();
                 desk.rule_on(&check, AlertKind::State, verdict, Lasting::default());
             }
@@ -128,8 +131,11 @@ impl Containers {
     }
 }
 
-fn pattern(glob: &Arc<str>) -> CheckId {
-    CheckId::new(CheckKind::Container, glob.clone())
+/// Why the check of what nothing fitted goes.
+const FITS: &str = "a container fits now";
+
+fn pattern(who: &Arc<str>) -> CheckId {
+    CheckId::new(CheckKind::Container, who.clone())
 }
 
 fn missing(rule: &ContainerRule, known: bool) -> Verdict {
@@ -144,10 +150,15 @@ fn missing(rule: &ContainerRule, known: bool) -> Verdict {
     Verdict::new(Severity::Warning, Reason::NotFound, text)
 }
 
-fn unseen(no_engine: bool) -> Verdict {
-    let text = match no_engine {
-        true => "not known: no container engine was found",
-        false => "not known: a container engine cannot be reached",
-    };
+/// A container that has not been looked at.
+fn not_shown(endpoints: &BTreeMap<Arc<str>, Endpoint>, engine: &Arc<str>) -> String {
+    if endpoints.get(engine).is_some_and(|e| e.reach == Reach::Listed) {
+        format!("not known: {engine} does not show it")
+    } else {
+        format!("not known: {engine} cannot be reached")
+    }
+}
+
+fn unseen(text: impl Into<String>) -> Verdict {
     Verdict::new(Severity::Unknown, Reason::Unreachable, text)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::container::Container;
+use super::container::{Container, Over};
 use super::treat::Treat;
 use super::{Containers, named};
 use crate::engine::desk::Desk;
@@ -30,7 +30,7 @@ impl Containers {
         let mut end = None;
         if let Some(container) = self.names.get(&former).filter(|c| c.cid.as_ref() == Some(id)) {
             end = Some(container.last_end());
-            self.lose(&former, &format!("it is called {name} now"), desk);
+            self.lose(&former, Over::renamed(name), desk);
         }
         self.claim(name, id, desk);
         let Some(life) = self.lives.get(id) else { return };
@@ -47,7 +47,7 @@ impl Containers {
         }
     }
 
-    pub(super) fn remove(&mut self, id: &Arc<str>, why: &str, desk: &mut Desk) {
+    pub(super) fn remove(&mut self, id: &Arc<str>, over: Over, desk: &mut Desk) {
         let Some(life) = self.lives.remove(id) else { return };
         let mut record = life.record.clone();
         self.removed.insert(id.clone(), (record.container.engine.clone(), record.seen));
@@ -55,13 +55,13 @@ impl Containers {
         desk.keep(Change::Container(record));
         let name = life.record.container.name;
         if self.names.get(&name).is_some_and(|c| c.cid.as_ref() == Some(id)) {
-            self.lose(&name, why, desk);
+            self.lose(&name, over, desk);
         }
         self.consider_sharers(id, desk);
     }
 
     /// Nothing has this name any more, or another container has.
-    pub(super) fn lose(&mut self, name: &Arc<str>, why: &str, desk: &mut Desk) {
+    pub(super) fn lose(&mut self, name: &Arc<str>, over: Over, desk: &mut Desk) {
         let other = self
             .lives
             .iter()
@@ -77,16 +77,17 @@ impl Containers {
         if named::is_exact(&desk.rules, name) {
             self.name_unseen(desk);
         } else if container.has_alert(desk) {
+            container.over = Some(over);
             let at = desk.now.boot.after(ANEW);
             desk.timers.set(Timer::Settle(container.id().clone()), at);
         } else {
-            self.drop_name(name, why, desk);
+            self.drop_name(name, &over, desk);
         }
     }
 
-    pub(super) fn drop_name(&mut self, name: &Arc<str>, why: &str, desk: &mut Desk) {
+    pub(super) fn drop_name(&mut self, name: &Arc<str>, over: &Over, desk: &mut Desk) {
         if let Some(mut container) = self.names.remove(name) {
-            container.forget(why, desk);
+            container.forget(over, desk);
         }
     }
 }

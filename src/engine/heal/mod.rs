@@ -8,7 +8,6 @@ mod state;
 
 use std::time::Duration;
 
-use super::alert::AlertKey;
 use super::desk::Desk;
 use super::event::{Actor, Effect, RestartResult};
 use super::observation::Invocation;
@@ -16,7 +15,7 @@ use super::rules::{Backoff, CrashLoop};
 use super::saved::{Change, CountRecord, Phase, RestartRecord, subject};
 use super::time::{Boot, Human};
 use super::timers::Timer;
-use super::words::{AlertKind, CheckId, Reason};
+use super::words::{CheckId, Reason};
 
 pub(super) use lives::Lives;
 pub(super) use state::Healing;
@@ -71,7 +70,7 @@ impl Chart {
 
     /// Whether an alert of its state is open.
     pub(super) fn is_open(&self, desk: &Desk) -> bool {
-        desk.book.is_open(&AlertKey { check: self.id.clone(), kind: AlertKind::State })
+        desk.book.is_open(&desk.book.carrier(&self.id))
     }
 
     fn timer(&self) -> Timer {

@@ -17,6 +17,9 @@ pub struct ContainerSeen {
     pub name: Arc<str>,
     /// The endpoint that has it, such as `docker`.
     pub engine: Arc<str>,
+    /// How a shell reaches that engine: `docker`, `podman --url unix:///…`; empty: not known.
+    #[serde(skip)]
+    pub command: Arc<str>,
     /// Its id, 64 hexadecimal digits.
     pub id: Arc<str>,
     /// Its image as it was asked for, such as `nginx:alpine`.
@@ -71,6 +74,12 @@ impl ContainerSeen {
         self.labels.get("com.docker.compose.service").map(String::as_str)
     }
 
+    /// The command by which a person does this to it: `docker restart web`.
+    pub fn by_hand(&self, what: &str) -> String {
+        let program = if self.command.is_empty() { "docker" } else { &*self.command };
+        format!("{program} {what} {}", own_name(&self.name, &self.engine)).trim_end().to_owned()
+    }
+
     /// Identity of its present or last run, made of its id and when the run began.
     pub fn run(&self) -> Option<Invocation> {
         let started = self.started?;
@@ -82,6 +91,11 @@ impl ContainerSeen {
         run[8..].copy_from_slice(&started.0.to_be_bytes());
         Invocation::from_bytes(&run)
     }
+}
+
+/// What its engine calls a container that checks know by this name.
+pub fn own_name<'a>(name: &'a str, engine: &str) -> &'a str {
+    name.strip_prefix(engine).and_then(|rest| rest.strip_prefix('/')).unwrap_or(name)
 }
 
 named! {
@@ -162,6 +176,8 @@ pub struct ContainerEvent {
     pub at: Wall,
     /// What.
     pub what: ContainerWhat,
+    /// Its labels; empty also where its engine does not send them with this event.
+    pub labels: BTreeMap<String, String>,
     /// It was asked for again after a break: keepwell may have been told before.
     pub replayed: bool,
 }

@@ -1,6 +1,7 @@
 //! Containers, and the hooks that are told of their life.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,6 +71,20 @@ impl Selector {
     pub fn exact(&self) -> Option<&str> {
         let name = self.name.as_ref()?.as_str();
         (!name.contains(['*', '?', '['])).then_some(name)
+    }
+}
+
+/// In words, the same for those that mean the same: `web*, project shop`.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name.iter().map(|name| name.to_string());
+        let image = self.image.iter().map(|image| format!("image {image}"));
+        let labels = self.labels.iter().map(|(key, value)| match key.as_str() {
+            "com.docker.compose.project" => format!("project {value}"),
+            "com.docker.compose.service" => format!("service {value}"),
+            key => format!("label {key}={value}"),
+        });
+        f.write_str(&name.chain(image).chain(labels).collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -149,4 +164,6 @@ pub struct HookRule {
     pub events: BTreeSet<crate::engine::hook::Transition>,
     /// Of which containers; empty: all. One that fits is enough.
     pub who: Vec<Selector>,
+    /// Stands for where it tells: another receiver has heard of nothing. Empty: not known.
+    pub receiver: Arc<str>,
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::desk::{Desk, Lasting};
 use super::event::Effect;
 use super::heal::{Chart, Heal, Patient};
+use super::kills;
 use super::observation::{ActiveState, Invocation, Life, LoadState, UnitSeen};
 use super::rules::{Backoff, CrashLoop, UnitRule};
 use super::saved::{CountRecord, Phase, RestartRecord};
@@ -194,6 +195,11 @@ impl Unit {
             // What had already failed when keepwell first saw it was not witnessed.
             let witnessed = !first_sight || desk.ready;
             let more = self.chart.lives.ended(run, at, bad_result, auto, witnessed);
+            let starved = seen.service.as_ref().is_some_and(|s| &*s.result == "oom-kill");
+            if starved && more.crashes > 0 {
+                let confirm = desk.rules.unit(&seen.name).map(|r| r.confirm.lasting);
+                kills::of(&self.chart.id, SETTLE.max(confirm.unwrap_or_default()), desk);
+            }
             counted.crashes += more.crashes;
             counted.changed |= more.changed;
         }

@@ -154,6 +154,9 @@ fn alert(mut draft: Draft, item: &Item, part: &Part) -> SdkLogRecord {
     if let Some(end) = alert.resolved {
         draft.text("keepwell.alert.resolved", &rfc3339(end));
     }
+    if let Some(why) = alert.ended {
+        draft.text("keepwell.alert.ended", why.as_str());
+    }
     if let Some(lasted) = story::lasted(alert) {
         draft.record.add_attribute("keepwell.alert.duration", lasted.as_secs_f64());
     }

@@ -95,6 +95,9 @@ fn of_container(alert: &AlertRecord) -> Vec<Fact> {
     if container.restarts > 0 {
         facts.push(fact("Restarts", container.restarts.to_string()));
     }
+    if let Some(error) = &container.error {
+        facts.push(fact("Error", short(error, WORDS)));
+    }
     if let Some(output) = &container.health {
         facts.push(fact("Health check", short(output, WORDS)));
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::engine::alert::{ActNote, Gist, NoticeKind};
+use crate::engine::alert::{ActNote, AlertRecord, Gist, NoticeKind};
 use crate::engine::event::Actor;
 use crate::engine::words::{AlertKind, CheckId};
 use crate::notify::sample::{self, AT};
@@ -119,12 +119,16 @@ fn a_cause_is_told_in_full_however_many_depend_on_it() {
 
 #[test]
 fn an_end_without_recovery_is_not_called_one() {
-    let gone = one(Happening::Resolved, |i| {
-        i.alert.resolved = Some(AT.after(Duration::from_secs(60)));
-        let text = Reason::NoLongerWatched.meaning().to_owned();
-        i.alert.acts.push(ActNote { at: AT, by: None, text });
-    });
-    assert_eq!(title_of(gone), "[RESOLVED] web1: nginx.service: no longer watched after 1 min");
+    let gone = |why: Reason| {
+        one(Happening::Resolved, |i| {
+            i.alert.resolved = Some(AT.after(Duration::from_secs(60)));
+            i.alert.ended = Some(why);
+        })
+    };
+    let title = title_of(gone(Reason::NoLongerWatched));
+    assert_eq!(title, "[RESOLVED] web1: nginx.service: no longer watched after 1 min");
+    let title = title_of(gone(Reason::Removed));
+    assert_eq!(title, "[RESOLVED] web1: nginx.service: removed after 1 min");
 }
 
 #[test]
@@ -292,6 +296,17 @@ fn a_container_has_the_command_of_the_engine_that_has_it() {
     // What another user's engine has, the command of root does not see.
     let other = of("podman-1000/web", "podman-1000", AlertKind::State);
     assert_eq!(other, "keepwell explain container:podman-1000/web");
+    // Unless it is known how it is reached.
+    let facts = ContainerFacts {
+        engine: "podman-1000".into(),
+        command: "podman --url unix:///run/user/1000/podman/podman.sock".into(),
+        ..ContainerFacts::default()
+    };
+    let mut reached = sample::alert();
+    reached.key.check = CheckId::new(CheckKind::Container, "podman-1000/web");
+    reached.container = Some(Box::new(facts));
+    let url = "--url unix:///run/user/1000/podman/podman.sock";
+    assert_eq!(command(&reached).unwrap(), format!("podman {url} logs {since} web"));
     // It counts as down after a minute; what is wanted is from before its end.
     let mut late = sample::alert();
     late.key.check = CheckId::new(CheckKind::Container, "web");

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::engine::alert::AlertRecord;
+use crate::engine::observation::own_name;
 use crate::engine::time::Wall;
 use crate::engine::words::{AlertKind, CheckId, CheckKind};
 
@@ -83,13 +84,17 @@ pub fn command(alert: &AlertRecord) -> Option<String> {
 /// The command that shows more of a container: its engine's own, where that reaches it.
 fn of_container(alert: &AlertRecord, before: Duration) -> String {
     let CheckId { name, .. } = &alert.key.check;
-    let engine = alert.container.as_ref().map_or("", |container| &*container.engine);
-    let program = match engine {
-        "docker" | "podman" => engine,
-        // Of another user, or at an address of its own.
-        _ => return format!("keepwell explain {}", quoted(&format!("container:{name}"))),
+    let (engine, command) = match &alert.container {
+        Some(container) => (&*container.engine, &*container.command),
+        None => ("", ""),
     };
-    let own = name.strip_prefix(engine).and_then(|rest| rest.strip_prefix('/')).unwrap_or(name);
+    let program = match (command, engine) {
+        ("", "docker" | "podman") => engine,
+        // Of another user, or at an address of its own that is not known.
+        ("", _) => return format!("keepwell explain {}", quoted(&format!("container:{name}"))),
+        (command, _) => command,
+    };
+    let own = own_name(name, engine);
     let own = quoted(own);
     if matches!(alert.key.kind, AlertKind::Memory | AlertKind::Cpu) {
         return format!("{program} stats --no-stream {own}");

@@ -30,7 +30,7 @@ pub use bind::{BindError, Listener};
 pub use bodies::{
     AcknowledgeBody, HoldBody, LONGEST, LONGEST_WHY, ReleaseBody, SilenceBody, TestBody,
 };
-pub use logs::LogRequest;
+pub use logs::{LogRefusal, LogRequest};
 pub use serve::{Limits, serve};
 
 /// An act of a person on its way to the driver, and where the answer goes.

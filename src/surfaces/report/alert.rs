@@ -30,6 +30,9 @@ pub struct AlertReport {
     /// When it ended.
     #[serde(default)]
     pub resolved: Option<Stamp>,
+    /// Why it ended, where that was no recovery, by name: `removed`, `no-longer-watched`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
     /// Channels that have been told.
     #[serde(default)]
     pub told: Vec<String>,
@@ -236,6 +239,7 @@ impl AlertReport {
             summary: alert.summary.clone(),
             opened: Stamp(alert.opened),
             resolved: alert.resolved.map(Stamp),
+            ended: alert.ended.map(|r| r.as_str().to_owned()),
             told: alert.told.iter().map(|t| t.to_string()).collect(),
             stuck,
             under_way,

@@ -183,7 +183,7 @@ pub(in crate::surfaces) fn is_up(status: ContainerStatus) -> bool {
 }
 
 impl ContainerReport {
-    /// What was seen at `at`, with labels and output only for those who may read `lines`.
+    /// What was seen at `at`, with labels, output and errors only for those who may read `lines`.
     pub fn of(view: &ContainerView, at: Stamp, lines: Lines) -> Self {
         let seen = &view.seen;
         let up = is_up(seen.status);
@@ -209,7 +209,7 @@ impl ContainerReport {
             uptime_seconds: seen.started.filter(|_| up).map(|s| at.0.since(s).as_secs_f64()),
             exit_code: seen.finished.filter(|_| !up).map(|_| seen.exit_code),
             oom_killed: seen.oom_killed,
-            error: Some(seen.error.to_string()).filter(|text| !text.is_empty()),
+            error: Some(seen.error.to_string()).filter(|text| shown && !text.is_empty()),
             policy: policy(seen.policy).to_owned(),
             restart_count: seen.restart_count,
             named: view.named,

@@ -172,6 +172,7 @@ fn alert(id: &str, check: CheckId, severity: Severity) -> AlertRecord {
         flapping: false,
         cause: None,
         escalated: 0,
+        ended: None,
         container: None,
     }
 }
