@@ -18,7 +18,6 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,14 +31,14 @@ use keepwell::engine::{Boot, Change, Now, Wall};
 use keepwell::notify::Context;
 use keepwell::notify::hooks::HookLane;
 use keepwell::store::{Commit, Limits, Store, StoreEvent};
-use lives::{Dice, FOLDER, Life, header};
+use lives::{Dice, FOLDER, Life, UP, header};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 const KILLS: usize = 150;
 const CONTAINERS: u64 = 30;
-/// A life ends at most so long after it began, ms.
+/// A life ends at most so long after it began, ms, or, three times of four, after it came up.
 const LIFE: u64 = 250;
 /// So many events at least.
 const EVENTS: u64 = 1500;
@@ -75,6 +74,7 @@ fn record(number: u64, events: u32) -> ContainerRecord {
         restart_count: events,
         seen: Wall(0),
         told: Vec::new(),
+        known: Vec::new(),
     }
 }
 
@@ -157,7 +157,12 @@ async fn live(folder: &Path) {
         tokio::time::sleep(Duration::from_millis(3)).await;
         while let Ok(event) = opened.events.try_recv() {
             match event {
-                StoreEvent::Stored(seq) => stored = seq,
+                StoreEvent::Stored(seq) => {
+                    if stored == 0 {
+                        println!("\n{UP}");
+                    }
+                    stored = seq;
+                }
                 StoreEvent::Part(seen) if seen.state == PartState::Works => {}
                 other => panic!("{other:?}"),
             }
@@ -296,20 +301,23 @@ fn every_event_arrives_in_order_though_keepwell_is_killed_again_and_again() {
     // A busy machine takes more of them until enough has happened.
     while kills < KILLS || kills < 4 * KILLS && known(folder).0.values().sum::<u64>() < EVENTS {
         kills += 1;
-        let mut life = Life::begin(folder, Stdio::null());
+        let mut life = Life::begin(folder);
+        if dice.roll(4) > 0 {
+            life.wait_until_up();
+        }
         // The moment of the kill is the point: it hits whatever is under way.
         std::thread::sleep(Duration::from_millis(dice.roll(LIFE)));
         assert!(life.0.try_wait().unwrap().is_none(), "it ended by itself");
         drop(life);
     }
     std::fs::write(folder.join("rest"), "").unwrap();
-    let mut last = Life::begin(folder, Stdio::null());
-    let limit = monotonic() + Duration::from_secs(120);
+    let mut last = Life::begin(folder);
+    let limit = monotonic() + Duration::from_secs(300);
     let end = loop {
         if let Some(end) = last.0.try_wait().unwrap() {
             break end;
         }
-        assert!(monotonic() < limit, "{} calls wait after 120 s", known(folder).1);
+        assert!(monotonic() < limit, "{} calls wait after 300 s", known(folder).1);
         std::thread::sleep(Duration::from_millis(20));
     };
     assert!(end.success(), "the last life: {end}");

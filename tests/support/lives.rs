@@ -1,11 +1,15 @@
 //! Lives of keepwell that end by `kill -9`: the test's own program, started again for its test
 //! `life`, and dice that fall the same way each time.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// Where a life finds its folder; nothing is to live where it is not set.
 pub(crate) const FOLDER: &str = "KEEPWELL_TEST_LIFE";
+
+/// What a life says when it has come up: it has a line of its own.
+pub(crate) const UP: &str = "up";
 
 /// The same numbers for the same seed: whom it hits, not when.
 pub(crate) struct Dice(pub(crate) u64);
@@ -30,15 +34,22 @@ impl Drop for Life {
 
 impl Life {
     /// Begins one in this folder.
-    pub(crate) fn begin(folder: &Path, stdout: Stdio) -> Self {
+    pub(crate) fn begin(folder: &Path) -> Self {
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "life", "--nocapture", "--test-threads=1"])
             .env(FOLDER, folder)
             // Reading the host's certificates would be most of what a short life does.
             .envs([("SSL_CERT_FILE", "/nonexistent/file"), ("SSL_CERT_DIR", "/nonexistent/folder")])
-            .stdout(stdout)
+            .stdout(Stdio::piped())
             .spawn();
         Self(child.unwrap())
+    }
+
+    /// Waits until it has come up.
+    #[track_caller]
+    pub(crate) fn wait_until_up(&mut self) {
+        let lines = BufReader::new(self.0.stdout.take().unwrap()).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line == UP), "it does not come up");
     }
 }
 

@@ -89,6 +89,10 @@ impl Hook for Billing {
         &self.name
     }
 
+    fn address(&self) -> &str {
+        self.url.as_str()
+    }
+
     fn tell<'a>(&'a self, call: &'a Outgoing) -> BoxFuture<'a, Result<String, SendError>> {
         Box::pin(self.post(call))
     }

@@ -72,6 +72,8 @@ struct Custom {
     name: Arc<str>,
     /// The template of the URL, by the name [`URL`].
     url: Set,
+    /// The same as it was written.
+    address: String,
     method: Method,
     /// The template of the body, by the name [`BODY`], and what it is.
     body: Option<(Set, HeaderValue)>,
@@ -81,7 +83,7 @@ struct Custom {
 fn read(section: &HookSection, clients: &mut Clients, sink: &mut Sink) -> Option<Arc<dyn Hook>> {
     let mut reader = section.section.read(sink);
     let receiver = Receiver::read(&mut reader, clients);
-    let url = address(&mut reader);
+    let (url, address) = address(&mut reader).unzip();
     let method = reader.one_of("method", &METHODS).unwrap_or("POST");
     let body = body(&mut reader);
     if body.is_some() && ["GET", "DELETE"].contains(&method) {
@@ -92,6 +94,7 @@ fn read(section: &HookSection, clients: &mut Clients, sink: &mut Sink) -> Option
     Some(Arc::new(Custom {
         name: section.name.clone(),
         url: url?,
+        address: address?,
         // Invariant: the words above are methods.
         method: Method::from_bytes(method.as_bytes()).unwrap_or(Method::POST),
         body,
@@ -100,7 +103,7 @@ fn read(section: &HookSection, clients: &mut Clients, sink: &mut Sink) -> Option
 }
 
 /// Reads `url`. The host stands still: what a container says of itself must not choose it.
-fn address(reader: &mut Reader<'_>) -> Option<Set> {
+fn address(reader: &mut Reader<'_>) -> Option<(Set, String)> {
     reader.require("url", "\"https://example.org/{{ container.id }}\"");
     let secret = reader.secret("url").filter(Secret::is_resolved)?;
     let at = reader.place_of("url");
@@ -123,7 +126,7 @@ fn address(reader: &mut Reader<'_>) -> Option<Set> {
     let mut set = Set::for_urls();
     let check = |text: &str| Url::parse(text).map(drop).map_err(|error| error.to_string());
     match set.add(URL, text.to_owned(), &check, false, &samples) {
-        Ok(()) => Some(set),
+        Ok(()) => Some((set, text.to_owned())),
         Err(fault) => {
             reader.sink().error(at, format!("`hook.url`: {}", fault.text));
             None
@@ -185,6 +188,10 @@ impl Custom {
 impl Hook for Custom {
     fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    fn address(&self) -> &str {
+        &self.address
     }
 
     fn tell<'a>(&'a self, call: &'a Outgoing) -> BoxFuture<'a, Result<String, SendError>> {

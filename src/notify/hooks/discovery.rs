@@ -113,6 +113,10 @@ impl Hook for Discovery {
         &self.name
     }
 
+    fn address(&self) -> &str {
+        self.base.as_str()
+    }
+
     fn tell<'a>(&'a self, call: &'a Outgoing) -> BoxFuture<'a, Result<String, SendError>> {
         Box::pin(self.call(call))
     }

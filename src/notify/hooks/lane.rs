@@ -41,6 +41,8 @@ pub struct HookLane {
     shown: Option<Boot>,
     /// How many had to give way.
     gave_way: u64,
+    /// Why the last try failed, as long as it has not been said that the receiver is broken.
+    unsaid: Option<String>,
     voice: Voice,
 }
 
@@ -52,7 +54,7 @@ impl HookLane {
         let now = (context.now)();
         let queue = Queue::new(name, Arc::clone(&context.host_key), rows, room, now);
         let voice = Voice::new(Part::Hook(Arc::clone(hook.name())), context.events.clone());
-        Self { hook, context, queue, shown: None, gave_way: 0, voice }
+        Self { hook, context, queue, shown: None, gave_way: 0, unsaid: None, voice }
     }
 
     /// Tells until it is stopped (or nobody can send any more), then tries what still waits within
@@ -108,8 +110,10 @@ impl HookLane {
     /// How long there is nothing to do but to wait; `None` is "for ever".
     fn rest(&self) -> Option<Duration> {
         let now = self.now().boot;
-        let notice = self.shown.map(|at| at.since(now).max(Duration::from_millis(1)));
-        self.queue.rest(now).into_iter().chain(notice).min()
+        let broken = self.unsaid.as_ref().and_then(|_| self.queue.broken());
+        let until = |at: Boot| at.since(now).max(Duration::from_millis(1));
+        let notices = self.shown.into_iter().chain(broken).map(until);
+        self.queue.rest(now).into_iter().chain(notices).min()
     }
 
     fn landed(&mut self, number: u64, result: Sent) {
@@ -147,8 +151,11 @@ impl HookLane {
                     store.failed_call(number, row.attempts, row.next_at);
                 }
                 self.report(Delivery::Failed(text.clone()));
-                if everybody || self.queue.broken(now.boot) {
+                if everybody {
                     self.voice.say(PartState::Broken(text));
+                } else {
+                    self.unsaid = Some(text);
+                    self.say_broken(now.boot);
                 }
             }
         }
@@ -161,9 +168,20 @@ impl HookLane {
         }
     }
 
-    /// That something was given up has been shown for long enough.
+    /// Says that the receiver is broken once its failures have lasted.
+    fn say_broken(&mut self, now: Boot) {
+        if self.queue.broken().is_some_and(|at| at <= now)
+            && let Some(why) = self.unsaid.take()
+        {
+            self.voice.say(PartState::Broken(why));
+        }
+    }
+
+    /// What only time tells: failures have lasted, or that something was given up has been shown
+    /// for long enough.
     fn notice(&mut self) {
         let now = self.now().boot;
+        self.say_broken(now);
         if self.shown.is_some_and(|until| until <= now) {
             self.shown = None;
             if !self.queue.in_trouble() {

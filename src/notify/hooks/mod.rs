@@ -15,6 +15,8 @@ mod tries;
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::{BoxFuture, SendError};
 use crate::config::{HookSection, Key, Sink};
 use crate::engine::hook::{HookCall, Transition};
@@ -47,6 +49,9 @@ pub const KINDS: &[Kind] = &[discovery::KIND, billing::KIND, custom::KIND];
 pub trait Hook: Send + Sync {
     /// Its name in the configuration.
     fn name(&self) -> &Arc<str>;
+
+    /// Where it tells, as the configuration says it; there may be secrets in it.
+    fn address(&self) -> &str;
 
     /// Tries once. Retry and order are the lane's affair. That the receiver knows already counts as
     /// success.
@@ -95,5 +100,13 @@ fn hook(
         let at = section.events_at.unwrap_or(section.section.place());
         sink.error(at, message).hint(format!("it tells: {}", known.join(", ")));
     }
-    (kind.read)(section, clients, sink)
+    let hook = (kind.read)(section, clients, sink)?;
+    section.rule.receiver = fingerprint(hook.address());
+    Some(hook)
+}
+
+/// Stands for a receiver and shows nothing of its address.
+fn fingerprint(address: &str) -> Arc<str> {
+    let digest = Sha256::digest(address.as_bytes());
+    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
 }

@@ -234,12 +234,11 @@ impl Queue {
         !self.troubled.is_empty()
     }
 
-    /// Whether that has lasted.
-    pub(super) fn broken(&self, now: Boot) -> bool {
-        let Some(since) = self.troubled.values().min() else { return false };
+    /// When that has lasted: the receiver is broken from then on.
+    pub(super) fn broken(&self) -> Option<Boot> {
+        let since = self.troubled.values().min()?;
         let (times, long) = BROKEN_AFTER;
-        let failing = now.since(*since);
-        (self.streak >= times && failing >= long) || failing >= BROKEN_AT_LAST
+        Some(since.after(if self.streak >= times { long } else { BROKEN_AT_LAST }))
     }
 
     /// What still waits, by number. A new configuration may have mended what was wrong: no wait but

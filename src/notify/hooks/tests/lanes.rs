@@ -60,6 +60,10 @@ impl Hook for Fake {
         &self.name
     }
 
+    fn address(&self) -> &str {
+        "http://receiver"
+    }
+
     fn tell<'a>(&'a self, call: &'a Outgoing) -> BoxFuture<'a, Result<String, SendError>> {
         assert_eq!(call.key, format!("0011-{}", call.call.id));
         let answer = (self.script.lock().unwrap())(call.now.boot, &call.call);
@@ -241,6 +245,21 @@ async fn a_receiver_that_is_away_for_an_hour_is_asked_seldom_and_then_told_all()
     assert!(
         results(&events[..broken]).iter().all(|(result, _)| matches!(result, Delivery::Failed(_)))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_nothing_is_told_of_after_a_minute_whenever_the_next_try_is() {
+    let hook = Fake::new(|_, _| LATER);
+    let mut rig = Rig::new(&hook, Vec::new(), ROOM);
+    rig.tell(1, "c1");
+    let mut said_by_now = Vec::new();
+    for seconds in [59, 2, 120] {
+        pass(seconds).await;
+        let events: Vec<_> = std::iter::from_fn(|| rig.events.try_recv().ok()).collect();
+        said_by_now.push(said(&events));
+    }
+    assert_eq!(said_by_now, [vec![], vec![false], vec![]]);
+    rig.end().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -28,6 +28,22 @@ fn a_hook_is_told_of_all_unless_it_says_otherwise() {
 }
 
 #[test]
+fn another_address_is_another_receiver() {
+    for (kind, url) in
+        [("discovery", "http://r"), ("billing", "http://r"), ("http", "http://r/{{ host }}")]
+    {
+        let receiver = |url: &str| {
+            let text = format!("[[hook]]\nname = \"a\"\ntype = \"{kind}\"\nurl = \"{url}\"");
+            load(&text, &[]).unwrap().config.hooks[0].rule.receiver.clone()
+        };
+        let first = receiver(url);
+        assert_eq!(first.len(), 16, "{first} shows nothing of a secret");
+        assert_eq!(receiver(url), first);
+        assert_ne!(receiver(&url.replace("//r", "//other")), first, "{kind}");
+    }
+}
+
+#[test]
 fn each_variable_alone_makes_its_hook() {
     let discovery = ("DISCOVERY_SERVICE_URL", " http://registry:8500 ");
     let billing = ("BILLING_SERVICE_URL", "https://billing/events");
