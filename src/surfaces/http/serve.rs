@@ -34,6 +34,9 @@ pub struct Limits {
     pub header_bytes: usize,
     /// How long a client may take no byte of a response.
     pub stall: Duration,
+    /// How long a connection that has brought no request yet is waited for once the listener is to
+    /// end: its client is about to send one.
+    pub first: Duration,
     /// How long requests under way may still take once the listener is to end.
     pub ending: Duration,
 }
@@ -44,6 +47,7 @@ impl Limits {
         headers: Duration::from_secs(5),
         header_bytes: 16 * 1024,
         stall: Duration::from_secs(10),
+        first: Duration::from_millis(500),
         ending: Duration::from_secs(2),
     };
     const UNIX: Self = Self { connections: 64, ..Self::TCP };
@@ -255,7 +259,10 @@ impl Drop for Busy {
 impl Context {
     async fn run(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let Self { shared, router, peer, busy, stop, limits } = self;
+        let asked = CancellationToken::new();
+        let begun = asked.clone();
         let service = service_fn(move |request: hyper::Request<Incoming>| {
+            begun.cancel();
             busy.store(true, Ordering::Relaxed);
             let busy = Busy(busy.clone());
             let (shared, router) = (shared.clone(), router.clone());
@@ -275,8 +282,14 @@ impl Context {
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+                let request = tokio::time::timeout(limits.first, asked.cancelled());
+                tokio::select! {
+                    ended = connection.as_mut() => ended,
+                    _ = request => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
+                }
             }
         };
         if let Err(error) = ended {

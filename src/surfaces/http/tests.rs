@@ -370,6 +370,7 @@ fn limits() -> Limits {
         headers: Duration::from_millis(300),
         header_bytes: 16 * 1024,
         stall: Duration::from_secs(2),
+        first: Duration::from_millis(100),
         ending: Duration::from_secs(2),
     }
 }
@@ -451,6 +452,22 @@ async fn it_ends_within_its_deadline_and_lets_go_of_the_port() {
     let ended = tokio::time::timeout(Duration::from_secs(10), server.tasks.join_next()).await;
     assert!(ended.expect("within the deadline").unwrap().is_ok());
     assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[tokio::test]
+async fn who_was_let_in_before_the_end_is_answered() {
+    let long = Duration::from_secs(600);
+    let server = server(Limits { headers: long, first: long, ending: long, ..limits() });
+    let mut early = TcpStream::connect(server.address).await.unwrap();
+    // Connections are accepted in order: with this one the other has been.
+    let ask = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let mut other = TcpStream::connect(server.address).await.unwrap();
+    assert!(exchange(&mut other, ask).await.starts_with("HTTP/1.1 200 "));
+    server.stop.cancel();
+    while TcpStream::connect(server.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(exchange(&mut early, ask).await.starts_with("HTTP/1.1 200 "));
 }
 
 #[tokio::test]
