@@ -364,6 +364,15 @@ const SCENARIOS: &[Scenario] = &[
         2h    docker crash can 1
         2h1m1s ops < opened container:can
     "),
+    ("until it is removed", required, "
+        1s    docker unheard run can
+        2s    docker forgets
+        3s    docker hides can
+        4s    docker is heard again
+        10s   container can is unknown
+        20s   docker rm can
+        1m21s ops < opened container:can
+    "),
     ("nor what only events have told of", required, "
         1s    docker unheard run can
         2s    docker hides can

@@ -31,15 +31,12 @@ use keepwell::engine::observation::{
     ActiveState, Details, Invocation, Round, ServiceSeen, SourceKind, UnitSeen,
 };
 use keepwell::engine::rules::{Backoff, CrashLoop};
-use lives::{Dice, FOLDER, Life, UP, header};
+use lives::{Dice, FOLDER, UP, header, kill_again_and_again, live_to_the_end};
 use serde_json::Value;
 
 const KILLS: usize = 200;
 /// So many alerts at least must have opened.
 const ALERTS: usize = 500;
-/// What the last life may take to tell all that is left: ten seconds are enough where nothing else
-/// runs; this is for machines that are busy.
-const LAST: Duration = Duration::from_secs(300);
 /// A message fails so often at most.
 const MOST_FAILURES: u32 = 3;
 /// A life ends so long after it began, ms, or, three times of four, after it came up.
@@ -292,31 +289,11 @@ fn nothing_is_lost_when_keepwell_is_killed_again_and_again() {
     std::fs::write(folder.join("keepwell.toml"), config).unwrap();
     std::fs::write(folder.join("began"), monotonic().as_millis().to_string()).unwrap();
 
-    let mut dice = Dice(1);
-    let mut kills = 0;
     // A busy machine takes more of them until enough has happened.
-    while kills < KILLS || kills < 2 * KILLS && alerts(folder).len() < ALERTS {
-        kills += 1;
-        let mut life = Life::begin(folder);
-        if dice.roll(4) > 0 {
-            life.wait_until_up();
-        }
-        // The moment of the kill is the point: it hits whatever is under way.
-        std::thread::sleep(Duration::from_millis(dice.roll(LIFE)));
-        assert!(life.0.try_wait().unwrap().is_none(), "it ended by itself");
-        drop(life);
-    }
-    std::fs::write(folder.join("rest"), "").unwrap();
-    let mut last = Life::begin(folder);
-    let limit = monotonic() + LAST;
-    let end = loop {
-        if let Some(end) = last.0.try_wait().unwrap() {
-            break end;
-        }
-        assert!(monotonic() < limit, "not all is told and over after {LAST:?}:\n{}", left(folder));
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    assert!(end.success(), "the last life: {end}");
+    let kills = kill_again_and_again(folder, LIFE, |kills| {
+        kills >= 2 * KILLS || kills >= KILLS && alerts(folder).len() >= ALERTS
+    });
+    live_to_the_end(folder, || left(folder));
 
     let alerts = alerts(folder);
     let taken = receivers.taken.lock().unwrap();

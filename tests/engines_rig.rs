@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+#[path = "support/clock.rs"]
+#[allow(dead_code, reason = "not all of it is used here")]
+mod clock;
 #[path = "support/dockerd.rs"]
 mod dockerd;
 #[path = "support/nest.rs"]
@@ -13,18 +16,14 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use clock::wait_until;
 use dockerd::Dockerd;
 use podman::Podman;
 
+/// Waits for it, 30 s at most.
 #[track_caller]
-fn soon(what: &str, mut so: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if so() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("not within 30 s: {what}");
+fn soon(what: &str, so: impl FnMut() -> bool) {
+    wait_until(Duration::from_secs(30), what, so);
 }
 
 #[test]

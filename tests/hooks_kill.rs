@@ -31,7 +31,7 @@ use keepwell::engine::{Boot, Change, Now, Wall};
 use keepwell::notify::Context;
 use keepwell::notify::hooks::HookLane;
 use keepwell::store::{Commit, Limits, Store, StoreEvent};
-use lives::{Dice, FOLDER, Life, UP, header};
+use lives::{Dice, FOLDER, UP, header, kill_again_and_again, live_to_the_end};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -296,31 +296,11 @@ fn every_event_arrives_in_order_though_keepwell_is_killed_again_and_again() {
     }
     std::fs::write(folder.join("keepwell.toml"), config).unwrap();
 
-    let mut dice = Dice(1);
-    let mut kills = 0;
     // A busy machine takes more of them until enough has happened.
-    while kills < KILLS || kills < 4 * KILLS && known(folder).0.values().sum::<u64>() < EVENTS {
-        kills += 1;
-        let mut life = Life::begin(folder);
-        if dice.roll(4) > 0 {
-            life.wait_until_up();
-        }
-        // The moment of the kill is the point: it hits whatever is under way.
-        std::thread::sleep(Duration::from_millis(dice.roll(LIFE)));
-        assert!(life.0.try_wait().unwrap().is_none(), "it ended by itself");
-        drop(life);
-    }
-    std::fs::write(folder.join("rest"), "").unwrap();
-    let mut last = Life::begin(folder);
-    let limit = monotonic() + Duration::from_secs(300);
-    let end = loop {
-        if let Some(end) = last.0.try_wait().unwrap() {
-            break end;
-        }
-        assert!(monotonic() < limit, "{} calls wait after 300 s", known(folder).1);
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    assert!(end.success(), "the last life: {end}");
+    let kills = kill_again_and_again(folder, LIFE, |kills| {
+        kills >= 4 * KILLS || kills >= KILLS && known(folder).0.values().sum::<u64>() >= EVENTS
+    });
+    live_to_the_end(folder, || format!("{} calls wait", known(folder).1));
 
     let (events, waiting) = known(folder);
     assert_eq!(waiting, 0);

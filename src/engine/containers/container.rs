@@ -17,7 +17,7 @@ use crate::engine::saved::{Change, CountRecord, Phase, RestartRecord, Stage, sub
 use crate::engine::time::{Boot, Now, Wall};
 use crate::engine::timers::Timer;
 use crate::engine::view::ContainerView;
-use crate::engine::words::{AlertKind, CheckId, CheckKind, Reason, Severity, Verdict};
+use crate::engine::words::{AlertKind, CheckId, CheckKind, Reason, Severity};
 
 /// What its policy is about to start again is not judged before this.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -233,15 +233,7 @@ impl Container {
             judgement.verdict = None;
         }
         let Some(verdict) = judgement.verdict else {
-            if !desk.checks.contains_key(&self.chart.id) {
-                let reason = match judgement.heal {
-                    Heal::No(reason) => reason,
-                    Heal::Wanted => Reason::NotYetSeen,
-                };
-                let verdict = Verdict::new(Severity::Healthy, reason, reason.meaning());
-                desk.rule_on(&self.chart.id, AlertKind::State, verdict, Lasting::default());
-            }
-            return;
+            return self.chart.under_way(judgement.heal, desk);
         };
         let Some((sight, treat)) = self.sight.as_ref().zip(self.treat.as_ref()) else { return };
         let backoff = treat.rule.backoff.clone();

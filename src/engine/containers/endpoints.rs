@@ -122,7 +122,6 @@ impl Containers {
         for id in self.of(engine) {
             let Some(life) = self.lives.remove(&id) else { continue };
             self.left.remove(&id);
-            self.left.remove(&id);
             if life.kept.is_some() {
                 desk.keep(Change::ContainerGone(id.clone()));
             }

@@ -230,6 +230,9 @@ impl Containers {
         if self.removed.contains_key(id) || self.left.contains(id) {
             return;
         }
+        if event.what == ContainerWhat::Removed {
+            self.looked_at(&event.engine, id, desk);
+        }
         let mut facts = Vec::new();
         if !self.lives.contains_key(id) {
             if event.what == ContainerWhat::Removed || event.replayed && event.at <= mark {
@@ -313,10 +316,7 @@ impl Containers {
         if host.is_some() {
             self.tell(id, desk);
         }
-        let endpoint = self.endpoints.get_mut(&seen.engine);
-        if endpoint.is_some_and(|e| e.unlooked.remove(id) && e.unlooked.is_empty()) {
-            self.name_unseen(desk);
-        }
+        self.looked_at(&seen.engine, id, desk);
         self.matched(&seen, desk);
         self.consider(id, desk);
         if first && let Some(container) = self.names.get_mut(&seen.name) {
@@ -350,6 +350,14 @@ impl Containers {
             if let Some(container) = self.current(&id) {
                 container.replan(desk);
             }
+        }
+    }
+
+    /// What an engine listed is not unknown any more.
+    fn looked_at(&mut self, engine: &Arc<str>, id: &Arc<str>, desk: &mut Desk) {
+        let endpoint = self.endpoints.get_mut(engine);
+        if endpoint.is_some_and(|e| e.unlooked.remove(id) && e.unlooked.is_empty()) {
+            self.name_unseen(desk);
         }
     }
 

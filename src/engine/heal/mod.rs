@@ -8,14 +8,14 @@ mod state;
 
 use std::time::Duration;
 
-use super::desk::Desk;
+use super::desk::{Desk, Lasting};
 use super::event::{Actor, Effect, RestartResult};
 use super::observation::Invocation;
 use super::rules::{Backoff, CrashLoop};
 use super::saved::{Change, CountRecord, Phase, RestartRecord, subject};
 use super::time::{Boot, Human};
 use super::timers::Timer;
-use super::words::{CheckId, Reason};
+use super::words::{AlertKind, CheckId, Reason, Severity, Verdict};
 
 pub(super) use lives::Lives;
 pub(super) use state::Healing;
@@ -66,6 +66,19 @@ impl Chart {
         } else {
             desk.keep(Change::Restart(subject, self.healing.record.clone()));
         }
+    }
+
+    /// Something is under way: the former verdict stands; where there is none, it is well so far.
+    pub(super) fn under_way(&self, heal: Heal, desk: &mut Desk) {
+        if desk.checks.contains_key(&self.id) {
+            return;
+        }
+        let reason = match heal {
+            Heal::No(reason) => reason,
+            Heal::Wanted => Reason::NotYetSeen,
+        };
+        let verdict = Verdict::new(Severity::Healthy, reason, reason.meaning());
+        desk.rule_on(&self.id, AlertKind::State, verdict, Lasting::default());
     }
 
     /// Whether an alert of its state is open.

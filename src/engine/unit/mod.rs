@@ -19,7 +19,7 @@ use super::saved::{CountRecord, Phase, RestartRecord};
 use super::time::{Boot, Wall};
 use super::timers::Timer;
 use super::view::UnitView;
-use super::words::{AlertKind, CheckId, Reason, Severity, Verdict};
+use super::words::{AlertKind, CheckId};
 
 use judge::{Judgement, SETTLE, is_auto_restart, judge};
 
@@ -238,15 +238,7 @@ impl Unit {
         let Some(verdict) = judgement.verdict else {
             // Under way: the former verdict stands, and a restart that waits goes on waiting; it
             // reads the unit again before it acts.
-            if !desk.checks.contains_key(&self.chart.id) {
-                let reason = match judgement.heal {
-                    Heal::No(reason) => reason,
-                    Heal::Wanted => Reason::NotYetSeen,
-                };
-                let verdict = Verdict::new(Severity::Healthy, reason, reason.meaning());
-                desk.rule_on(&self.chart.id, AlertKind::State, verdict, Lasting::default());
-            }
-            return;
+            return self.chart.under_way(judgement.heal, desk);
         };
         let backoff = self.backoff(desk);
         let down = verdict.severity.alerts();
