@@ -1186,3 +1186,23 @@ fn thirty_days_of_one_host() {
         panic!("{fault}");
     }
 }
+
+/// Ten units fail each second, for a minute: six messages, at growing distances, name all of them.
+#[test]
+fn a_storm_that_goes_on_for_a_minute_is_six_messages() {
+    let mut script = "1s crowd 600\n".to_owned();
+    for n in 0..600 {
+        script.push_str(&format!("{:.1}s s{n} fails\n", 10.0 + f64::from(n) / 10.0));
+    }
+    let mut told = 0;
+    for (at, failed) in [(11, 10), (12, 20), (15, 50), (24, 130), (51, 410), (81, 600)] {
+        let opened: Vec<String> = (told..failed).map(|n| format!("opened s{n}")).collect();
+        script.push_str(&format!("{at}s ops < {}\n", opened.join(", ")));
+        told = failed;
+    }
+    let mut lines: Vec<&str> = script.lines().collect();
+    lines.sort_by_key(|line| scenario::time(line.split(' ').next().unwrap_or_default()));
+    if let Err(fault) = scenario::play(ops(), &lines.join("\n")) {
+        panic!("{fault}");
+    }
+}

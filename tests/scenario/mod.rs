@@ -34,6 +34,13 @@ struct Unit {
     requires: Vec<Arc<str>>,
 }
 
+impl Unit {
+    fn new() -> Self {
+        let (active, requires) = (ActiveState::Active, Vec::new());
+        Self { active, runs: 1, badly: false, starved: false, requires }
+    }
+}
+
 struct World {
     dock: Option<Dock>,
     rules: Rules,
@@ -133,11 +140,7 @@ impl World {
         let saved = Saved { agent: Some(agent), ..Saved::default() };
         let (engine, step) =
             Engine::new(rules.clone(), saved.clone(), boot_id.clone(), mode(docker), now);
-        let units = ["web", "db", "api", "worker", "other"].map(|name| {
-            let (active, requires) = (ActiveState::Active, Vec::new());
-            let unit = Unit { active, runs: 1, badly: false, starved: false, requires };
-            (full(name), unit)
-        });
+        let units = ["web", "db", "api", "worker", "other"].map(|name| (full(name), Unit::new()));
         let mut world = Self {
             dock: docker.then(|| Dock::new("docker", now.wall)),
             rules,
@@ -303,6 +306,13 @@ impl World {
                 let part = Part::Channel(channel.into());
                 let state = PartState::Broken("410 Gone".into());
                 self.see(Observation::Part(PartSeen { part, state }));
+            }
+            ["crowd", units] => {
+                for n in 0..units.parse().expect("how many units") {
+                    let name = full(&format!("s{n}"));
+                    self.units.insert(name.clone(), Unit::new());
+                    self.show(&name, false);
+                }
             }
             [unit, "fails"] => self.turn(unit, ActiveState::Failed),
             [unit, "recovers" | "starts"] => self.turn(unit, ActiveState::Active),
