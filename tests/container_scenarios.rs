@@ -159,6 +159,24 @@ const SCENARIOS: &[Scenario] = &[
         1m21s ops < opened container:can
         15m51s ops < resolved host:oom-kill
     "),
+    ("all its processes are its own where the kernel kills them at once", ops, "
+        10s   docker run can
+        15s   docker uses can 10 whole
+        20s   docker starve can
+        20s   the kernel starves somebody
+        20s   the kernel starves somebody
+        1m21s ops < opened container:can
+        1h
+    "),
+    ("also where the kernel's count of them is read first", ops, "
+        10s   docker run can
+        15s   docker uses can 10 whole
+        49.8s the kernel starves somebody
+        49.9s docker unheard starve can
+        51s   docker is heard again
+        1m52s ops < opened container:can
+        1h
+    "),
     ("what is not watched is the host's", ops, "
         10s   docker run can enable:false
         20s   docker starve can
@@ -475,6 +493,37 @@ const SCENARIOS: &[Scenario] = &[
         3m11s ops < removed container:can (crash-loop)
         1h
     "),
+    ("a crash under a new name while keepwell is down is remembered", ops, "
+        10s   docker run can
+        20s   docker unheard rename can canned
+        21s   docker unheard crash canned 1
+        30s   keepwell is killed
+        1m22s ops < opened container:canned
+        2m    keepwell is killed
+        10m   docker start canned
+        10m6s ops < resolved container:canned
+        1h
+    "),
+    ("one that was renamed and crashed before anybody looked as well", ops, "
+        10s   docker create other
+        20s   docker unheard start other
+        21s   docker unheard rename other can
+        22s   docker unheard crash can 1
+        30s   keepwell is killed
+        1m23s ops < opened container:can
+        2m    keepwell is killed
+        1h
+    "),
+    ("an engine that was removed is watched no more, and neither is what it had", ops, "
+        10s   docker run can
+        20s   docker crash can 1
+        1m21s ops < opened container:can
+        2m    docker dies
+        2m11s ops < opened agent:engine-docker
+        24h   docker is purged
+        24h1s ops < no-longer-watched container:can, no-longer-watched agent:engine-docker
+        48h
+    "),
     ("a stop while its policy tries is a stop", ops, "
         10s   docker run can always
         20s   docker crash can 1
@@ -629,6 +678,18 @@ const SCENARIOS: &[Scenario] = &[
         11s   docker run can2 net=can
         20s   docker restart can
         30s   restart can2
+        1h
+    "),
+    ("who shares the network of what is down waits for that", || with(ops(), |r| r.containers.list = vec![ContainerRule { restart: true, ..rule("can2") }]), "
+        10s   docker run can
+        11s   docker run can2 net=can
+        20s   docker crash can 1
+        20s   docker crash can2 1
+        1m21s ops < opened container:can, opened container:can2
+        10m   docker start can
+        10m6s ops < resolved container:can
+        10m10s restart can2
+        10m16s ops < resolved container:can2
         1h
     "),
     ("who shares the network of what is gone must be made anew", || with(ops(), |r| r.containers.list = vec![ContainerRule { restart: true, ..rule("can2") }]), "

@@ -16,6 +16,7 @@ use super::error::{Call, DockerError};
 use super::event::{self, Heard};
 use super::lines::{Cut, Lines};
 use super::model::{self, InfoBody, Inspected, Lax, Listed, Version};
+use super::plain;
 use super::stats::Stats;
 use super::wire::{self, Answer};
 
@@ -24,6 +25,9 @@ const API: (u32, u32) = (1, 41);
 
 /// How long an answer may be, in bytes: 10,000 containers are listed within it.
 const BODY: usize = 32 * 1024 * 1024;
+
+/// How long an answer about one container may be, in bytes. Many are asked for at a time.
+const ONE: usize = 1024 * 1024;
 
 /// How long one event may be; it carries the container's labels.
 const EVENT: usize = 512 * 1024;
@@ -119,7 +123,7 @@ impl Client {
     /// When it cannot be asked.
     pub async fn greet(&self) -> Result<Peer, DockerError> {
         let call = Call { what: "the request for its version", allow: "GET /version" };
-        let (version, date) = match self.get::<Version>("/version", call).await {
+        let (version, date) = match self.get::<Version>("/version", call, ONE).await {
             Ok(answered) => answered,
             // A proxy may let pings through and nothing else: their head has the version of the API.
             Err(DockerError::Forbidden { .. }) => self.pinged().await?,
@@ -169,7 +173,7 @@ impl Client {
     /// When it cannot be asked.
     pub async fn info(&self) -> Result<Info, DockerError> {
         let call = Call { what: "the request about its host", allow: "GET /info" };
-        let body: InfoBody = self.ask_for("/info", call).await?;
+        let body: InfoBody = self.ask_for("/info", call, ONE).await?;
         Ok(Info {
             cpus: body.cpus.or_default(),
             memory: body.mem_total.or_default(),
@@ -184,7 +188,7 @@ impl Client {
     /// When it cannot be asked, or does not say.
     pub async fn identity(&self) -> Result<String, DockerError> {
         let call = Call { what: "the request about its host", allow: "GET /info" };
-        let body: InfoBody = self.ask_for("/info", call).await?;
+        let body: InfoBody = self.ask_for("/info", call, ONE).await?;
         let said = if self.is_podman() {
             let host = body.name.get().zip(body.docker_root_dir.get());
             host.map(|(host, storage)| format!("{host}:{storage}"))
@@ -204,10 +208,11 @@ impl Client {
     /// When it cannot be asked.
     pub async fn list(&self) -> Result<Vec<String>, DockerError> {
         let call = Call { what: "the request for its containers", allow: "GET /containers/json" };
-        let all: Option<Vec<Lax<Listed>>> = self.ask_for("/containers/json?all=1", call).await?;
+        let all: Option<Vec<Lax<Listed>>> =
+            self.ask_for("/containers/json?all=1", call, BODY).await?;
         let all = all.unwrap_or_default().into_iter();
         let ids = all.filter_map(|one| one.get()?.id.get());
-        Ok(ids.filter(|id| !id.is_empty()).collect())
+        Ok(ids.filter(|id| plain::is_id(id)).collect())
     }
 
     /// One container.
@@ -216,7 +221,7 @@ impl Client {
     /// [`DockerError::NotFound`] when it is gone; else when it cannot be asked.
     pub async fn inspect(&self, id: &str) -> Result<Inspected, DockerError> {
         let call = Call { what: "the request for a container", allow: "GET /containers/*/json" };
-        self.ask_for(&format!("/containers/{}/json", encoded(id)), call).await
+        self.ask_for(&format!("/containers/{}/json", encoded(id)), call, ONE).await
     }
 
     /// Whether containers may be looked at, as the first of these tell: a proxy refuses all or none,
@@ -274,7 +279,7 @@ impl Client {
             allow: "GET /containers/*/stats",
         };
         let path = format!("/containers/{}/stats?stream=false&one-shot=true", encoded(id));
-        self.ask_for(&path, call).await
+        self.ask_for(&path, call, ONE).await
     }
 
     /// Restarts a container: stops it in its own way, and starts it. Done when the engine says so.
@@ -320,15 +325,13 @@ impl Client {
     /// When it cannot be asked.
     pub async fn past(&self, since: Wall, until: Wall) -> Result<Vec<Heard>, DockerError> {
         // Podman takes `until` for "wait until then and say nothing"; Docker does not know `stream`.
-        let end = if self.is_podman() {
-            "&stream=false".to_owned()
-        } else {
-            format!("&until={}", seconds(until))
-        };
+        let podman = self.is_podman();
+        let end =
+            if podman { "&stream=false".to_owned() } else { format!("&until={}", seconds(until)) };
         // Podman remembers each health check of days, and takes long to hand them all out. How it is
         // now, a look tells.
         let mut asked = event::ASKED.to_vec();
-        asked.retain(|word| !self.is_podman() || *word != "health_status");
+        asked.retain(|word| !podman || *word != "health_status");
         let read = async {
             let mut events =
                 self.subscribe(&format!("&since={}{end}", seconds(since)), &asked).await?;
@@ -352,39 +355,47 @@ impl Client {
         let filters = utf8_percent_encode(&filters.to_string(), PLAIN).to_string();
         let path = self.path(&format!("/events?filters={filters}{query}")).await?;
         let podman = self.is_podman();
-        let address = self.endpoint.address.clone();
-        let limit = self.limits.quick;
-        Ok(if podman {
+        let stream = if podman {
             // It sends the head with its first event, which may be hours away.
-            let asked =
-                Box::pin(
-                    async move { wire::ask(&address, Method::GET, &path, EVENTS, FOREVER).await },
-                );
-            Events::new(Stream::Asked(asked), podman)
+            let address = self.endpoint.address.clone();
+            Stream::Asked(Box::pin(async move {
+                wire::ask(&address, Method::GET, &path, EVENTS, FOREVER).await
+            }))
         } else {
-            let answer = wire::ask(&address, Method::GET, &path, EVENTS, limit).await?;
-            Events::new(Stream::Open(answer), podman)
-        })
+            let (at, limit) = (&self.endpoint.address, self.limits.quick);
+            Stream::Open(wire::ask(at, Method::GET, &path, EVENTS, limit).await?)
+        };
+        Ok(Events::new(stream, podman))
     }
 
     fn is_podman(&self) -> bool {
-        let peer = self.peer.lock().unwrap_or_else(PoisonError::into_inner);
-        peer.as_ref().is_some_and(|peer| peer.podman)
+        self.with_peer(|peer| peer.podman).unwrap_or_default()
+    }
+
+    /// Of who answers, once that is known.
+    fn with_peer<T>(&self, of: impl FnOnce(&Peer) -> T) -> Option<T> {
+        self.peer.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(of)
     }
 
     /// The path with the version that both speak before it.
     async fn path(&self, path: &str) -> Result<String, DockerError> {
-        let known = self.peer.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let peer = match known {
-            Some(peer) => peer,
-            None => self.greet().await?,
+        let settled = self.with_peer(|peer| peer.api);
+        let (major, minor) = match settled {
+            Some(api) => api,
+            None => self.greet().await?.api,
         };
-        Ok(format!("/v{}.{}{path}", peer.api.0, peer.api.1))
+        Ok(format!("/v{major}.{minor}{path}"))
     }
 
-    async fn ask_for<T: DeserializeOwned>(&self, path: &str, call: Call) -> Result<T, DockerError> {
+    /// An answer of at most `most` bytes.
+    async fn ask_for<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        call: Call,
+        most: usize,
+    ) -> Result<T, DockerError> {
         let path = self.path(path).await?;
-        self.get(&path, call).await.map(|(answered, _)| answered)
+        self.get(&path, call, most).await.map(|(answered, _)| answered)
     }
 
     /// Also says when it was answered, by the engine's clock.
@@ -392,10 +403,11 @@ impl Client {
         &self,
         path: &str,
         call: Call,
+        most: usize,
     ) -> Result<(T, Option<Wall>), DockerError> {
         let answer = self.open(path, call).await?;
         let date = model::date(answer.header("date"));
-        let body = answer.whole(BODY, self.limits.body).await?;
+        let body = answer.whole(most, self.limits.body).await?;
         match serde_json::from_slice(&body) {
             Ok(answered) => Ok((answered, date)),
             Err(error) => {

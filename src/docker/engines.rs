@@ -101,6 +101,11 @@ impl Engines {
         });
     }
 
+    /// An engine is gone for good.
+    pub fn forget(&self, name: &Arc<str>) {
+        self.with(|inner| inner.heard.remove(name));
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Inner) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

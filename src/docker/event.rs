@@ -8,6 +8,7 @@ use crate::engine::Wall;
 use crate::engine::observation::{ContainerWhat, Health};
 
 use super::model::{Lax, health, signal};
+use super::plain;
 
 /// What is asked for. The words are beginnings: `health_status` lets `health_status: healthy`
 /// through. The checks themselves (`exec_...`) would be most of the stream.
@@ -101,7 +102,7 @@ pub(super) fn heard(line: &[u8], podman: bool) -> Result<Option<Heard>, serde_js
     }
     let Some(action) = line.action.get().or(line.status.get()) else { return Ok(None) };
     let actor = line.actor.or_default();
-    let Some(id) = actor.id.get().or(line.id.get()).filter(|id| !id.is_empty()) else {
+    let Some(id) = actor.id.get().or(line.id.get()).filter(|id| plain::is_id(id)) else {
         return Ok(None);
     };
     let mut attributes = actor.attributes.or_default();
@@ -140,10 +141,11 @@ pub(super) fn heard(line: &[u8], podman: bool) -> Result<Option<Heard>, serde_js
         None => line.time.or_default().saturating_mul(1_000_000),
     };
     let name = attribute("name").unwrap_or_default();
-    let image = attribute("image").or(line.from.get()).unwrap_or_default();
-    let name = name.strip_prefix('/').map(str::to_owned).unwrap_or(name);
+    let image = plain::short(&attribute("image").or(line.from.get()).unwrap_or_default());
+    let name = plain::name(name.strip_prefix('/').unwrap_or(&name), &id).to_owned();
     let labels = attributes.into_iter().filter(|(key, _)| !OWN.contains(&key.as_str()));
     let labels = labels.filter_map(|(key, value)| Some((key, value.get()?))).collect();
+    let labels = plain::labels(labels);
     let health = line.health.seen().and_then(|text| health(text));
     Ok(Some(Heard { id, name, image, at: Wall(micros), what, health, labels }))
 }

@@ -9,6 +9,7 @@ mod event;
 mod lines;
 mod log;
 mod model;
+mod plain;
 mod stats;
 mod wire;
 

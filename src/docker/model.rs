@@ -11,7 +11,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use crate::engine::Wall;
 use crate::engine::observation::{ContainerSeen, ContainerStatus, Health, HealthSeen, Policy};
 
-use super::Endpoint;
+use super::{Endpoint, plain};
 
 /// How long the output of a health check and the error of a start may be, in characters.
 const TEXT: usize = 500;
@@ -217,15 +217,15 @@ impl Inspected {
     }
 
     /// As the engine is told of it. `blank` takes secrets out of what programs printed. `None`
-    /// when it has no id or no name.
+    /// when it has no id that can be one, or no name.
     pub fn seen(
         self,
         endpoint: &Endpoint,
         blank: fn(&str) -> Cow<'_, str>,
     ) -> Option<ContainerSeen> {
-        let id = self.id.get().filter(|id| !id.is_empty())?;
+        let id = self.id.get().filter(|id| plain::is_id(id))?;
         let name = self.name.get()?;
-        let name = name.strip_prefix('/').unwrap_or(&name);
+        let name = plain::name(name.strip_prefix('/').unwrap_or(&name), &id);
         if name.is_empty() {
             return None;
         }
@@ -248,7 +248,7 @@ impl Inspected {
             name: endpoint.named(name),
             engine: endpoint.name.clone(),
             id: id.into(),
-            image: config.image.or_default().into(),
+            image: plain::short(&config.image.or_default()).into(),
             status: ContainerStatus::from_api(state.status.or_default().as_str()),
             health: state.health.get().and_then(|health| health.seen(blank)),
             created: self.created.get().and_then(|t| time(&t)).unwrap_or_default(),
@@ -261,11 +261,11 @@ impl Inspected {
             restart_count: self.restart_count.or_default(),
             policy: host.restart_policy.or_default().policy(),
             stop_signal: config.stop_signal.get().and_then(|s| signal(&s)).unwrap_or(15),
-            network_of: network.strip_prefix("container:").map(Into::into),
+            network_of: network.strip_prefix("container:").map(|of| plain::short(of).into()),
             pid: state.pid.or_default(),
-            labels: Arc::new(
+            labels: Arc::new(plain::labels(
                 labels.into_iter().map(|(key, value)| (key, value.or_default())).collect(),
-            ),
+            )),
             port,
             cpu_limit: nanos.or(quota),
             memory_limit: host.memory.get().filter(|memory| *memory > 0),

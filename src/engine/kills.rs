@@ -31,8 +31,8 @@ type Claim = (CheckId, Boot);
 #[derive(Debug, Default)]
 pub(super) struct Kills {
     counted: Option<u64>,
-    /// Since the kernel's count was last read.
-    claims: VecDeque<Claim>,
+    /// Since the kernel's count was last read; and whether that was all processes of it at once.
+    claims: VecDeque<(Claim, bool)>,
     /// Of the last count: whose they were nobody has said, and until when that is waited for.
     unclaimed: (u64, Boot),
     /// Whose they were.
@@ -46,10 +46,13 @@ pub(super) fn counted(kills: u64, desk: &mut Desk) {
     // Who tells of a kill tells of one that is counted already: what is left over was none.
     let mut claims = std::mem::take(&mut desk.kills.claims);
     let own = usize::try_from(new).unwrap_or(usize::MAX).min(claims.len());
-    for claim in claims.drain(..own) {
-        await_alert(claim, desk);
+    let mut unclaimed = new - own as u64;
+    for (claim, whole) in claims.drain(..own) {
+        if whole {
+            await_alert(&claim, std::mem::take(&mut unclaimed), desk);
+        }
+        await_alert(&claim, 1, desk);
     }
-    let unclaimed = new - own as u64;
     if unclaimed > 0 {
         let (before, until) = desk.kills.unclaimed;
         let waited_for = if desk.now.boot <= until { before } else { 0 };
@@ -59,33 +62,38 @@ pub(super) fn counted(kills: u64, desk: &mut Desk) {
     }
 }
 
-/// One of them was of this unit or container. `patience`: for how long it may be bad before that is
-/// an alert.
-pub(super) fn of(check: &CheckId, patience: Duration, desk: &mut Desk) {
+/// One of them was of this unit or container; `whole`: the kernel kills all its processes at once
+/// (`memory.oom.group`), and counts each. `patience`: for how long it may be bad before that is an
+/// alert.
+pub(super) fn of(check: &CheckId, patience: Duration, whole: bool, desk: &mut Desk) {
     let due = desk.now.boot.after(patience.saturating_add(MOMENT));
     let claim = (check.clone(), due);
     let (unclaimed, until) = desk.kills.unclaimed;
     if unclaimed == 0 || desk.now.boot > until {
         if desk.kills.claims.len() < MOST {
-            desk.kills.claims.push_back(claim);
+            desk.kills.claims.push_back((claim, whole));
         }
         return;
     }
-    desk.kills.unclaimed.0 -= 1;
-    await_alert(claim, desk);
+    let own = if whole { unclaimed } else { 1 };
+    desk.kills.unclaimed.0 -= own;
+    await_alert(&claim, own, desk);
     let key = AlertKey { check: host::oom(), kind: AlertKind::State };
-    match unclaimed - 1 {
+    match unclaimed - own {
         _ if desk.book.is_open(&key) => {} // It is told already.
         0 => host::no_news(&host::oom(), desk),
         left => tell(left, "", WHOSE, desk),
     }
 }
 
-fn await_alert(claim: Claim, desk: &mut Desk) {
-    if desk.kills.waiting.len() == MOST {
-        desk.kills.waiting.pop_front();
+/// So many were of this one.
+fn await_alert(claim: &Claim, kills: u64, desk: &mut Desk) {
+    for _ in 0..kills.min(MOST as u64) {
+        if desk.kills.waiting.len() == MOST {
+            desk.kills.waiting.pop_front();
+        }
+        desk.kills.waiting.push_back(claim.clone());
     }
-    desk.kills.waiting.push_back(claim);
     arm(desk);
 }
 

@@ -334,6 +334,9 @@ impl Engine {
                         desk.blind_gap = true;
                     }
                 }
+                if let (Part::Engine(name), PartState::Absent(_)) = (&seen.part, &seen.state) {
+                    self.containers.removed_endpoint(name, desk);
+                }
                 let engine = match &seen.part {
                     Part::Engine(name) => Some((name.clone(), seen.state.clone())),
                     _ => None,

@@ -286,6 +286,9 @@ pub struct ServiceSeen {
     pub main_pid: u32,
     /// `NRestarts`: a hint only, systemd resets it on many occasions.
     pub n_restarts: u32,
+    /// `OOMPolicy=kill`: for want of memory the kernel kills all its processes at once.
+    #[serde(skip)]
+    pub dies_whole: bool,
 }
 
 /// Properties that only a change of the unit file changes.

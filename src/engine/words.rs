@@ -159,6 +159,7 @@ named! {
         StartError = "start-error": "its engine could not start it",
         EngineWentDown = "engine-went-down": "it ended when its container engine went down",
         NetworkLost = "network-lost": "the container whose network it shares was started anew after it",
+        NetworkDown = "network-down": "the container whose network it shares does not run; keepwell waits for that",
         Removed = "removed": "it was removed",
         BadLabel = "bad-label": "a label of keepwell on it makes no sense and is ignored",
         // Restarting.

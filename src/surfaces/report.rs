@@ -27,7 +27,7 @@ pub use check::{CheckReport, ConditionReport, DecisionReport, UnitReport};
 pub use container::{
     ContainerList, ContainerReport, HealthReport, HookReport, LogReport, UsageReport,
 };
-pub(super) use container::{cpu_ratio, is_up, memory_ratio};
+pub(super) use container::{cpu_ratio, memory_ratio};
 pub use quiet::{HoldReport, MaintenanceReport, SilenceList, SilenceReport, SilencedReport};
 pub use stamp::Stamp;
 

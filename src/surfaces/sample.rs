@@ -104,7 +104,7 @@ pub(crate) fn unit(name: &str, severity: Severity, reason: Reason, summary: &str
                 exit_code: i32::from(bad),
                 exit_status: i32::from(bad),
                 main_pid: if bad { 0 } else { 4711 },
-                n_restarts: 0,
+                ..ServiceSeen::default()
             }),
             ..UnitSeen::default()
         },

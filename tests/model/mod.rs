@@ -707,8 +707,8 @@ impl World {
                 result: if bad { "signal" } else { "success" }.into(),
                 exit_code: if bad { 2 } else { 0 },
                 exit_status: if bad { 9 } else { 0 },
-                main_pid: 0,
                 n_restarts: unit.n_restarts,
+                ..ServiceSeen::default()
             }),
             details: Some(Details {
                 restart: unit.policy.into(),

@@ -136,10 +136,11 @@ impl World {
                 let seen = dock.list();
                 return seen.into_iter().for_each(|o| self.see(o));
             }
-            ["uses", name, percent] => {
+            ["uses", name, percent, ref how @ ..] => {
                 let memory = percent.parse::<u64>().expect("a number") * (4 << 30) / 100;
                 let (id, engine) = (id(dock, name), dock.engine.clone());
                 let usage = UsageSeen { id, engine, memory: Some(memory), ..UsageSeen::default() };
+                let usage = UsageSeen { dies_whole: how == ["whole"], ..usage };
                 return self.see(Observation::ContainerUsage(vec![usage]));
             }
             ["computes", name, cpus] => {
@@ -167,6 +168,11 @@ impl World {
                     self.told.push(described);
                 }
                 return;
+            }
+            ["is", "purged"] => {
+                let state = PartState::Absent("there is no socket".into());
+                let seen = dock::part(&dock.engine, state);
+                return self.see(seen);
             }
             ["unheard", ref act @ ..] => {
                 self.away = true;

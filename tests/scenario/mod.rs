@@ -31,13 +31,14 @@ struct Unit {
     badly: bool,
     /// The kernel killed it for want of memory.
     starved: bool,
+    dies_whole: bool,
     requires: Vec<Arc<str>>,
 }
 
 impl Unit {
     fn new() -> Self {
         let (active, requires) = (ActiveState::Active, Vec::new());
-        Self { active, runs: 1, badly: false, starved: false, requires }
+        Self { active, runs: 1, badly: false, starved: false, dies_whole: false, requires }
     }
 }
 
@@ -180,6 +181,9 @@ impl World {
                 self.sample();
             }
             ["the", "kernel", "starves", "somebody"] => self.starve(),
+            [unit, "dies", "whole"] => {
+                self.units.get_mut(&full(unit)).expect("a known unit").dies_whole = true;
+            }
             [unit, "starves"] => {
                 self.starve();
                 self.units.get_mut(&full(unit)).expect("a known unit").starved = true;
@@ -398,6 +402,7 @@ impl World {
                 .into(),
                 exit_code: i32::from(unit.badly),
                 exit_status: 3 * i32::from(unit.badly),
+                dies_whole: unit.dies_whole,
                 ..ServiceSeen::default()
             }),
             details: Some(Details {

@@ -89,6 +89,37 @@ fn what_is_missing_null_or_of_another_type_is_not_known() {
 }
 
 #[test]
+fn what_whoever_answers_may_choose_stays_within_bounds() {
+    let id = "ab".repeat(32);
+    let long = "x".repeat(100_000);
+    let hostile = |name: &str| {
+        let name = serde_json::to_string(name).unwrap();
+        seen(&format!(
+            "{{\"Id\":\"{id}\",\"Name\":{name},\"Config\":{{\"Image\":\"a\\n{long}\",\"Labels\":{{\
+             \"keepwell.port\":\"80\",\"l\":\"{long}\"}}}}}}"
+        ))
+    };
+    for name in ["/\u{1b}[31m", "/a\nERROR forged", &format!("/{long}")] {
+        let seen = hostile(name);
+        assert_eq!(&*seen.name, id, "it goes by its id");
+        assert_eq!(seen.labels.keys().collect::<Vec<_>>(), ["keepwell.port"]);
+        assert!(seen.image.starts_with("ax") && seen.image.len() < 1000);
+        let event = serde_json::json!({"Action": "start", "id": id, "from": long,
+            "Actor": {"Attributes": {"name": name, "l": long, "team": "shop"}}});
+        let heard = event::heard(event.to_string().as_bytes(), false).unwrap().unwrap();
+        assert_eq!((&*heard.name, heard.labels.len()), (&*id, 1));
+        assert!(heard.image.len() < 1000);
+    }
+    for odd in ["../../x", "a b", &long] {
+        let odd =
+            format!("{{\"Id\":\"{odd}\",\"Name\":\"/a\",\"id\":\"{odd}\",\"Action\":\"start\"}}");
+        let found: Inspected = serde_json::from_str(&odd).unwrap();
+        assert_eq!(found.seen(&endpoint("/d".as_ref()), plain), None);
+        assert_eq!(event::heard(odd.as_bytes(), false).unwrap(), None);
+    }
+}
+
+#[test]
 fn events_of_docker_are_understood() {
     let lines = include_str!("captured/docker-events.jsonl").lines();
     let all: Vec<String> = lines
@@ -185,7 +216,7 @@ impl Server {
     }
 
     fn client(&self) -> Client {
-        let limits = Limits { quick: Duration::from_millis(300), body: Duration::from_millis(600) };
+        let limits = Limits { quick: Duration::from_secs(2), body: Duration::from_secs(4) };
         let client = Client::with_limits(endpoint(&self.path), limits);
         *client.peer.lock().unwrap() =
             Some(Peer { version: "1".into(), podman: false, api: (1, 41), time: None });
@@ -270,6 +301,9 @@ fn endless_answers_are_ended() {
         client.limits.body = Duration::from_secs(60);
         let error = client.list().await.unwrap_err();
         assert!(matches!(error, DockerError::Unreadable { .. }), "{error}");
+        // Many containers may be looked at side by side.
+        let error = client.inspect("a").await.unwrap_err().to_string();
+        assert!(error.contains("it is longer than 1048576 bytes"), "{error}");
         // One that says no, without end.
         let server = Server::new("HTTP/1.1 500 No\r\n\r\n", Some(vec![b'x'; 65536]));
         let error = server.client().list().await.unwrap_err();

@@ -6,6 +6,7 @@
 //! | `telling` | whether people are told of an open alert, or why not |
 //! | `trays` | what waits for each channel, and when it goes out as one message |
 //! | `loops` | what becomes of the alert of a restart loop that ends down |
+//! | `story` | what is added to an open alert |
 //! | `people` | acknowledgements, silences, reminders, escalation |
 //!
 //! Invariants, tested with random histories in `tests/engine_histories.rs`: at most one open alert
@@ -13,24 +14,26 @@
 //! and never the end; an alert of which nobody was told has a reason for that.
 
 mod loops;
+mod pen;
 mod people;
+mod story;
 mod telling;
 mod trays;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::alert::{ActNote, AlertKey, AlertRecord, ContainerFacts, Happening, Pending};
-use super::event::{Actor, Effect};
-use super::quiet::{Quiet, by_upgrade};
-use super::rules::{ChannelRule, Rules};
-use super::saved::{Change, Saved, Silence};
+use super::alert::{ActNote, AlertKey, AlertRecord, Happening, Pending};
+use super::event::Actor;
+use super::quiet::by_upgrade;
+use super::rules::Rules;
+use super::saved::{Saved, Silence};
 use super::time::{Boot, Now, Wall};
-use super::timers::Timers;
-use super::words::{AlertKind, CheckId, CheckKind, Reason, Severity, Verdict};
+use super::words::{AlertKind, Reason, Severity, Verdict};
 
 use loops::down_is_news;
+pub(super) use pen::Pen;
 use trays::Tray;
 
 /// How long an alert waits for the journal lines of the run that failed before it is told without.
@@ -90,45 +93,6 @@ pub(super) struct Book {
     /// Opened and ended since the last report.
     pub(super) opened: u32,
     pub(super) resolved: u32,
-}
-
-/// What the book works with while it handles one event.
-pub(super) struct Pen<'a> {
-    pub(super) rules: &'a Rules,
-    pub(super) labels: &'a Arc<BTreeMap<String, String>>,
-    pub(super) timers: &'a mut Timers,
-    pub(super) effects: &'a mut Vec<Effect>,
-    pub(super) changes: &'a mut Vec<Change>,
-    pub(super) quiet: &'a mut Quiet,
-    /// Decisions, for the log.
-    pub(super) log: Vec<(CheckId, Reason, String)>,
-    pub(super) now: Now,
-    /// Ignore cooldowns (`check --force`).
-    pub(super) force: bool,
-    /// Do not wait for more (a one-shot check).
-    pub(super) eager: bool,
-    /// The first round is over, or has taken too long.
-    pub(super) ready: bool,
-    /// When it will have taken too long; `None`: it is waited for.
-    pub(super) patience: Option<Boot>,
-}
-
-impl Pen<'_> {
-    fn keep(&mut self, record: &AlertRecord) {
-        self.changes.push(Change::Alert(record.clone()));
-    }
-
-    fn log(&mut self, check: &CheckId, reason: Reason, text: impl Into<String>) {
-        self.log.push((check.clone(), reason, text.into()));
-    }
-
-    fn channel(&self, name: &str) -> Option<&ChannelRule> {
-        self.rules.channels.iter().find(|c| *c.name == *name)
-    }
-
-    fn group_wait(&self) -> Duration {
-        if self.eager { Duration::ZERO } else { self.rules.alerts.group_wait }
-    }
 }
 
 impl Book {
@@ -381,101 +345,6 @@ impl Book {
             self.due_after(Duration::ZERO, pen);
             self.arm(pen);
         }
-    }
-
-    /// The journal lines that an alert waits for have come.
-    pub(super) fn lines(&mut self, key: &AlertKey, lines: Vec<String>, pen: &mut Pen<'_>) {
-        let Some(open) = self.open.get_mut(key) else { return };
-        open.record.lines = lines;
-        if std::mem::take(&mut open.awaits_lines) {
-            open.not_before = None;
-        }
-        pen.keep(&open.record);
-        if open.record.untold == Some(Reason::Grouping) {
-            let gone = pen.now.wall.since(open.record.opened);
-            self.due_after(pen.group_wait().saturating_sub(gone), pen);
-            self.arm(pen);
-        }
-    }
-
-    /// Something was done about it, by keepwell or by a person.
-    pub(super) fn act(&mut self, key: &AlertKey, by: Option<Actor>, text: &str, pen: &mut Pen<'_>) {
-        if let Some(open) = self.open.get_mut(key) {
-            note(&mut open.record, pen.now.wall, by, text);
-            pen.keep(&open.record);
-        }
-    }
-
-    /// keepwell restarted what it is about: those who ask for notices and know of it are told.
-    pub(super) fn restarted(&mut self, key: &AlertKey, pen: &mut Pen<'_>) -> bool {
-        let Some(open) = self.open.get(key) else { return false };
-        if self.held_back(&open.record, pen).is_some() {
-            return true; // Nothing goes out, also not as a notice.
-        }
-        let channels = known_to(&open.record);
-        let wanting: Vec<Arc<str>> =
-            channels.into_iter().filter(|c| pen.channel(c).is_some_and(|c| c.notices)).collect();
-        for channel in &wanting {
-            self.put(key, channel, Happening::Restarted, pen);
-        }
-        if let Some(open) = self.open.get(key) {
-            pen.keep(&open.record);
-        }
-        self.arm(pen);
-        !wanting.is_empty()
-    }
-
-    /// Alerts of containers of which something may still be told: open ones, and those that ended.
-    pub(super) fn of_containers(&self) -> BTreeSet<AlertKey> {
-        let ended = self.ended.values().map(|record| &record.key);
-        let all = self.open.keys().chain(ended);
-        all.filter(|key| key.check.kind == CheckKind::Container).cloned().collect()
-    }
-
-    /// What people are told of the container that it is about. Of one that ended, that is how it
-    /// is now as long as no other has opened.
-    pub(super) fn describe(&mut self, key: &AlertKey, facts: ContainerFacts, pen: &mut Pen<'_>) {
-        let mut facts = facts;
-        let record = match self.open.get_mut(key) {
-            Some(open) => &mut open.record,
-            None => {
-                let ended = self.ended.values_mut().filter(|record| record.key == *key);
-                let Some(last) = ended.max_by_key(|record| record.resolved) else { return };
-                last
-            }
-        };
-        // What led to it is looked for from there, also when it runs again.
-        facts.ended = record.container.as_ref().and_then(|c| c.ended).or(facts.ended);
-        if record.container.as_deref() != Some(&facts) {
-            record.container = Some(Box::new(facts));
-            pen.keep(record);
-        }
-    }
-
-    /// What keepwell will do next about it.
-    pub(super) fn next(&mut self, key: &AlertKey, text: Option<String>, pen: &mut Pen<'_>) {
-        if let Some(open) = self.open.get_mut(key)
-            && open.record.next != text
-        {
-            open.record.next = text;
-            pen.keep(&open.record);
-        }
-    }
-
-    /// keepwell gives up on it: those who know of it are told so.
-    pub(super) fn gave_up(&mut self, key: &AlertKey, pen: &mut Pen<'_>) {
-        let Some(open) = self.open.get_mut(key) else { return };
-        open.record.next = None;
-        let record = open.record.clone();
-        if self.held_back(&record, pen).is_none() {
-            for channel in known_to(&record) {
-                self.put(key, &channel, Happening::GaveUp, pen);
-            }
-        }
-        if let Some(open) = self.open.get(key) {
-            pen.keep(&open.record);
-        }
-        self.arm(pen);
     }
 
     /// The condition has been good for long enough (or is no longer looked at: `verdict` says why).

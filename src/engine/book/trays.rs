@@ -22,7 +22,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// The first and the longest time between messages that come in a row.
 const FIRST_GAP: Duration = Duration::from_secs(1);
 const LONGEST_GAP: Duration = Duration::from_secs(10);
-/// The longest while each of them tells of more than [`STORM`] alerts.
+/// And after that, while each of them tells of more than [`STORM`] alerts.
 const STORM_GAP: Duration = Duration::from_secs(30);
 /// So many alerts in one message are read one by one.
 const STORM: usize = 20;
@@ -238,8 +238,13 @@ impl Book {
         tray.due = (more || tray.report.is_some()).then_some(now.boot);
         let in_a_row = 2 * tray.gap.max(LONGEST_GAP);
         let in_a_row = tray.sent.back().is_some_and(|last| now.boot.since(*last) < in_a_row);
-        let longest = if message.items.len() > STORM { STORM_GAP } else { LONGEST_GAP };
-        tray.gap = if in_a_row { (tray.gap * 3).min(longest) } else { FIRST_GAP };
+        tray.gap = if !in_a_row {
+            FIRST_GAP
+        } else if tray.gap >= LONGEST_GAP && message.items.len() > STORM {
+            STORM_GAP
+        } else {
+            (tray.gap * 3).min(LONGEST_GAP)
+        };
         tray.sent.push_back(now.boot);
         tray.flying.push(flying(&message));
         pen.effects.push(Effect::Notify(message));

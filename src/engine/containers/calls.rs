@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::life::{Fact, Life, What};
+use super::fact::{Fact, What};
+use super::life::Life;
 use super::treat::{hooks_are_told, port_of};
 use crate::engine::desk::Desk;
 use crate::engine::event::{Delivery, Effect};

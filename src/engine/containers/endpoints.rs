@@ -118,6 +118,15 @@ impl Containers {
         }
     }
 
+    /// An endpoint is not there and nobody misses it: one that was known has been removed.
+    pub(in crate::engine) fn removed_endpoint(&mut self, engine: &Arc<str>, desk: &mut Desk) {
+        if self.marks.contains_key(engine) {
+            self.drop_endpoint(engine, desk);
+            self.name_unseen(desk);
+        }
+    }
+
+    /// Nobody watches it any more.
     pub(super) fn drop_endpoint(&mut self, engine: &Arc<str>, desk: &mut Desk) {
         for id in self.of(engine) {
             let Some(life) = self.lives.remove(&id) else { continue };

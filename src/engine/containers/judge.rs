@@ -33,6 +33,8 @@ pub(super) enum Network {
     Fine,
     /// The other one was started anew after it.
     Lost,
+    /// The other one does not run: this one cannot be started.
+    Down,
     /// The other one does not exist any more.
     Gone,
 }
@@ -88,6 +90,18 @@ impl Judgement {
         };
         Self { heal, ..self }
     }
+
+    /// A start would help, where there is a network to start it in.
+    fn started_by(self, rule: &ContainerRule, facts: Facts) -> Self {
+        let judgement = self.healed_by(rule, facts);
+        match (facts.network, &judgement.heal) {
+            (Network::Gone, _) => Self { heal: Heal::No(Reason::NetworkLost), ..judgement },
+            (Network::Down, Heal::Wanted) => {
+                Self { heal: Heal::No(Reason::NetworkDown), ..judgement }
+            }
+            _ => judgement,
+        }
+    }
 }
 
 /// Judges the state of a container.
@@ -127,7 +141,7 @@ fn running(seen: &ContainerSeen, rule: &ContainerRule, facts: Facts) -> Judgemen
         return Judgement::of(rule.severity(), Reason::Unhealthy, summary).healed_by(rule, facts);
     }
     match facts.network {
-        Network::Fine => {}
+        Network::Fine | Network::Down => {}
         Network::Lost => {
             let text = "the container whose network it shares was started anew; it needs a restart";
             return Judgement::of(Severity::Warning, Reason::NetworkLost, text)
@@ -166,13 +180,9 @@ fn start_error(rule: &ContainerRule, facts: Facts) -> Judgement {
         // Whoever tried was told.
         return Judgement::well(Reason::StartError, summary);
     }
-    let judgement = Judgement::of(rule.severity(), Reason::StartError, summary)
+    Judgement::of(rule.severity(), Reason::StartError, summary)
         .lasting(rule.confirm.lasting)
-        .healed_by(rule, facts);
-    match facts.network {
-        Network::Gone => Judgement { heal: Heal::No(Reason::NetworkLost), ..judgement },
-        _ => judgement,
-    }
+        .started_by(rule, facts)
 }
 
 fn exited(seen: &ContainerSeen, rule: &ContainerRule, facts: Facts) -> Judgement {
@@ -199,13 +209,9 @@ fn exited(seen: &ContainerSeen, rule: &ContainerRule, facts: Facts) -> Judgement
         false if facts.swept => (Reason::EngineWentDown, format!("{what} with its engine")),
         false => (reason, what),
     };
-    let judgement = Judgement::of(rule.severity(), reason, summary)
+    Judgement::of(rule.severity(), reason, summary)
         .lasting(rule.confirm.lasting)
-        .healed_by(rule, facts);
-    match facts.network {
-        Network::Gone => Judgement { heal: Heal::No(Reason::NetworkLost), ..judgement },
-        _ => judgement,
-    }
+        .started_by(rule, facts)
 }
 
 /// How it ended, with a few words.
@@ -317,6 +323,8 @@ mod tests {
             (case(Exited).code(3).with(|c| c.facts.ran = false), "healthy stopped: ended with exit code 3, before keepwell knew it | leave (stopped) | 0"),
             (case(Exited).code(3).with(|c| { c.facts.ran = false; c.facts.named = true; }), "warning exit-code: ended with exit code 3 | leave (not-configured) | 60"),
             (case(Exited).code(3).healed().with(|c| c.facts.network = Network::Gone), "warning exit-code: ended with exit code 3 | leave (network-lost) | 60"),
+            (case(Exited).code(3).healed().with(|c| c.facts.network = Network::Down), "warning exit-code: ended with exit code 3 | leave (network-down) | 60"),
+            (case(Running).healed().with(|c| c.facts.network = Network::Down), "healthy running: running | leave (running) | 0"),
             (case(Dead), "warning failed: its engine could not remove it; remove it by hand: docker rm -f | leave (failed) | 60"),
             (case(Dead).with(|c| { c.seen.command = "podman".into(); c.seen.name = "podman/web".into(); c.seen.engine = "podman".into(); }), "warning failed: its engine could not remove it; remove it by hand: podman rm -f web | leave (failed) | 60"),
             (case(Other), "unknown unreadable: in a state that keepwell does not know | leave (unreadable) | 0"),

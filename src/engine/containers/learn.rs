@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::container::Container;
-use super::life::{Fact, Life, What, Why};
+use super::fact::{Fact, What, Why};
+use super::life::Life;
 use crate::engine::alert::NoticeKind;
 use crate::engine::desk::Desk;
 use crate::engine::heal::Patient;
@@ -19,9 +20,11 @@ use crate::engine::words::Reason;
 /// A kill that is older is not one that the kernel's count has only just shown.
 const NEWS: Duration = Duration::from_secs(60);
 
-/// How the last run of a container ended: it goes with the container when that is renamed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LastEnd {
+/// The last run of a container, and how it ended: it goes with the container when that is renamed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LastRun {
+    run: Option<Invocation>,
+    boot_id: Arc<str>,
     badly: bool,
     stopped: bool,
     crashed: Option<Invocation>,
@@ -154,7 +157,8 @@ impl Container {
             }
             What::Starved if desk.now.wall.since(at) < NEWS => {
                 if let Some(treat) = self.treat.as_ref().filter(|t| t.watched) {
-                    kills::of(&self.chart.id, treat.rule.confirm.lasting, desk);
+                    let patience = treat.rule.confirm.lasting;
+                    kills::of(&self.chart.id, patience, life.dies_whole, desk);
                 }
             }
             What::ChildKilled if self.is_watched() => {
@@ -198,23 +202,27 @@ impl Container {
         }
     }
 
-    /// How its present run ended, where it did.
-    pub(super) fn last_end(&self) -> LastEnd {
+    /// Its present or last run.
+    pub(super) fn last_run(&self) -> LastRun {
         let record = &self.chart.lives.record;
-        let crashed = record.crashed.filter(|run| record.invocation == Some(*run));
-        LastEnd { badly: record.ended_badly, stopped: record.stopped, crashed }
+        LastRun {
+            run: record.invocation,
+            boot_id: record.boot_id.clone(),
+            badly: record.ended_badly,
+            stopped: record.stopped,
+            crashed: record.crashed.filter(|run| record.invocation == Some(*run)),
+        }
     }
 
-    /// The container that has the name now ended so under its former name.
-    pub(super) fn ended_so(&mut self, end: LastEnd, desk: &mut Desk) {
-        let before = self.last_end();
-        if before == end {
+    /// The container that has the name now had this run under its former name.
+    pub(super) fn takes_over(&mut self, last: LastRun, desk: &mut Desk) {
+        if last.run.is_none() || self.last_run() == last {
             return;
         }
+        let LastRun { run, boot_id, badly, stopped, crashed } = last;
         let record = &mut self.chart.lives.record;
-        // Under this name the run may be known by another time: an event's, or an inspection's.
-        let crashed = end.crashed.map(|run| record.invocation.unwrap_or(run));
-        (record.ended_badly, record.stopped, record.crashed) = (end.badly, end.stopped, crashed);
+        (record.invocation, record.boot_id) = (run, boot_id);
+        (record.ended_badly, record.stopped, record.crashed) = (badly, stopped, crashed);
         self.chart.keep_counts(desk);
     }
 }

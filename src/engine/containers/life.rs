@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::hook::{HookContainer, Transition};
+use super::fact::{Around, Fact, What, Why};
+use crate::engine::hook::HookContainer;
 use crate::engine::observation::{
     ContainerEvent, ContainerSeen, ContainerStatus, ContainerWhat, Health, Policy, UsageSeen,
 };
@@ -19,96 +20,6 @@ const KILLED: i32 = 137;
 
 /// The exit code of what SIGTERM ends.
 const TERMINATED: i32 = 143;
-
-/// Why it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
-    /// Somebody wanted it to.
-    Person,
-    /// keepwell restarts it.
-    Ours,
-    /// Its engine was away: it took its containers with it.
-    Engine,
-    /// The kernel killed it for want of memory.
-    Memory,
-    /// By itself.
-    Itself,
-}
-
-/// What else was going on.
-pub(super) struct Around<'a> {
-    /// Whether keepwell was restarting it then.
-    pub(super) ours: &'a dyn Fn(Wall) -> bool,
-    /// When its engine was last away.
-    pub(super) away: Option<(Wall, Wall)>,
-}
-
-impl Around<'_> {
-    fn was_away(&self, at: Wall) -> bool {
-        self.away.is_some_and(|(from, to)| at >= from && at <= to)
-    }
-
-    /// Whether who asked its engine for something then was a person.
-    fn by_a_person(&self, at: Wall) -> bool {
-        !(self.ours)(at) && !self.was_away(at)
-    }
-}
-
-/// Something that has become known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum What {
-    Created,
-    Started,
-    Ended {
-        code: Option<i32>,
-        why: Why,
-    },
-    /// The end that is known already was asked for.
-    AskedFor,
-    Restarting,
-    Health(Health),
-    Paused,
-    Unpaused,
-    Removed,
-    /// Restarts of which nothing else told.
-    Restarts(u32),
-    /// A process of it was killed for want of memory.
-    Starved,
-    /// And it lives on.
-    ChildKilled,
-}
-
-/// The same, with its time by the container engine's clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Fact {
-    pub(super) at: Wall,
-    pub(super) what: What,
-}
-
-impl Fact {
-    /// What hooks call it.
-    pub(super) fn transition(self) -> Option<Transition> {
-        Some(match self.what {
-            What::Created => Transition::Created,
-            What::Started => Transition::Started,
-            What::Ended { why: Why::Person, .. } => Transition::Stopped,
-            What::Ended { why: Why::Memory, .. } => Transition::Died,
-            What::Ended { code, .. } if code.is_none_or(|code| code == 0) => Transition::Stopped,
-            What::Ended { .. } => Transition::Died,
-            What::Restarting => Transition::Restarting,
-            What::Health(Health::Healthy) => Transition::Healthy,
-            What::Health(Health::Unhealthy) => Transition::Unhealthy,
-            What::Paused => Transition::Paused,
-            What::Unpaused => Transition::Unpaused,
-            What::Removed => Transition::Removed,
-            What::Health(Health::Starting)
-            | What::AskedFor
-            | What::Restarts(_)
-            | What::Starved
-            | What::ChildKilled => return None,
-        })
-    }
-}
 
 /// A container.
 #[derive(Debug)]
@@ -129,6 +40,8 @@ pub(super) struct Life {
     /// Facts of which hooks have not been told yet.
     pub(super) untold: Vec<Fact>,
     pub(super) usage: Option<UsageSeen>,
+    /// For want of memory the kernel kills all its processes at once.
+    pub(super) dies_whole: bool,
     /// When somebody last asked for its end.
     asked: Option<Wall>,
     /// When a process of it was last killed for want of memory.
@@ -177,6 +90,7 @@ impl Life {
             memory: false,
             untold: Vec::new(),
             usage: None,
+            dies_whole: false,
             asked: None,
             starved: None,
             badly: record.container.exit_code.is_some_and(|code| code != 0),
@@ -409,6 +323,8 @@ impl Life {
             }
             (Stage::Ended, Stage::Restarting) => {
                 self.record.stage = now;
+                // Its end may have been told by an event, which is a little later.
+                let at = self.record.finished.map_or(at, |finished| at.max(finished));
                 facts.push(Fact { at, what: What::Restarting });
             }
             (Stage::Restarting, Stage::Ended) => self.record.stage = now,

@@ -27,23 +27,25 @@ impl Containers {
         if former == *name {
             return;
         }
-        let mut end = None;
+        let mut last = None;
         if let Some(container) = self.names.get(&former).filter(|c| c.cid.as_ref() == Some(id)) {
-            end = Some(container.last_end());
+            last = Some(container.last_run());
             self.lose(&former, Over::renamed(name), desk);
         }
         self.claim(name, id, desk);
-        let Some(life) = self.lives.get(id) else { return };
-        if let (Some(seen), Some(container)) = (&life.seen, self.names.get_mut(name)) {
+        let (Some(life), Some(container)) = (self.lives.get(id), self.names.get_mut(name)) else {
+            return;
+        };
+        if let Some(seen) = &life.seen {
             // Until it is inspected by its new name.
             let seen = ContainerSeen { name: name.clone(), ..ContainerSeen::clone(seen) };
             container.treated(Treat::of(&desk.rules.containers, &seen), desk);
-            if life.ran {
-                container.meet(&life.record, desk);
-            }
         }
-        if let (Some(end), Some(container)) = (end, self.names.get_mut(name)) {
-            container.ended_so(end, desk);
+        if let Some(last) = last {
+            container.takes_over(last, desk);
+        }
+        if life.ran {
+            container.meet(&life.record, desk);
         }
     }
 

@@ -17,6 +17,7 @@ impl Containers {
         for usage in all {
             let id = usage.id.clone();
             let Some(life) = self.lives.get_mut(&id).filter(|l| l.is_up()) else { continue };
+            life.dies_whole = usage.dies_whole;
             life.usage = Some(usage);
             self.judge_usage(&id, desk);
         }

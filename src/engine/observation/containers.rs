@@ -124,6 +124,11 @@ impl ContainerStatus {
             word => Self::ALL.iter().copied().find(|s| s.as_str() == word).unwrap_or(Self::Other),
         }
     }
+
+    /// Whether it has a run that goes on.
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Running | Self::Paused | Self::Stopping)
+    }
 }
 
 /// What a health check says.
@@ -265,6 +270,9 @@ pub struct UsageSeen {
     pub written: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u64>,
+    /// For want of memory the kernel kills all its processes at once (`memory.oom.group`).
+    #[serde(skip)]
+    pub dies_whole: bool,
 }
 
 /// The last lines of a container's log.

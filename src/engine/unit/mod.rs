@@ -195,10 +195,11 @@ impl Unit {
             // What had already failed when keepwell first saw it was not witnessed.
             let witnessed = !first_sight || desk.ready;
             let more = self.chart.lives.ended(run, at, bad_result, auto, witnessed);
-            let starved = seen.service.as_ref().is_some_and(|s| &*s.result == "oom-kill");
-            if starved && more.crashes > 0 {
+            let starved = seen.service.as_ref().filter(|s| &*s.result == "oom-kill");
+            if let Some(service) = starved.filter(|_| more.crashes > 0) {
                 let confirm = desk.rules.unit(&seen.name).map(|r| r.confirm.lasting);
-                kills::of(&self.chart.id, SETTLE.max(confirm.unwrap_or_default()), desk);
+                let patience = SETTLE.max(confirm.unwrap_or_default());
+                kills::of(&self.chart.id, patience, service.dies_whole, desk);
             }
             counted.crashes += more.crashes;
             counted.changed |= more.changed;

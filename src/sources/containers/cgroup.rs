@@ -109,6 +109,7 @@ impl Cgroups {
             read: sum("rbytes="),
             written: sum("wbytes="),
             pids: self.number(&folder.join("pids.current")),
+            dies_whole: self.number(&folder.join("memory.oom.group")) == Some(1),
             ..UsageSeen::default()
         }
     }

@@ -61,13 +61,8 @@ pub fn engines(config: &Containers, places: &Places) -> Vec<Found> {
             all.push(Found { address: Address::Unix(path), name: name.into(), said: false });
         }
     };
-    socket(places.root.join("run/docker.sock"), "docker", &mut all);
-    socket(places.root.join("var/run/docker.sock"), "docker", &mut all);
-    socket(places.root.join("run/podman/podman.sock"), "podman", &mut all);
-    if let Some(runtime) = &places.runtime {
-        let user = user(runtime);
-        socket(runtime.join("podman/podman.sock"), &format!("podman-{user}"), &mut all);
-        socket(runtime.join("docker.sock"), &format!("docker-{user}"), &mut all);
+    for (name, paths) in usual(places) {
+        paths.into_iter().for_each(|path| socket(path, &name, &mut all));
     }
     if let Some(address) = places.docker_host.as_deref().and_then(address) {
         let same = |found: &&mut Found| match (&found.address, &address) {
@@ -100,27 +95,39 @@ pub(super) fn missed(
     if config.off || config.engines.is_some() {
         return all;
     }
-    let mut usual = vec![
-        ("docker".to_owned(), places.root.join("run/docker.sock")),
-        ("podman".to_owned(), places.root.join("run/podman/podman.sock")),
-    ];
-    if let Some(runtime) = &places.runtime {
-        let user = user(runtime);
-        usual.push((format!("podman-{user}"), runtime.join("podman/podman.sock")));
-        usual.push((format!("docker-{user}"), runtime.join("docker.sock")));
-    }
     let mut at = 0;
-    for (name, path) in usual {
+    for (name, mut paths) in usual(places) {
         // In the usual order, so that the first one keeps the plain names.
         if let Some(there) = all.iter().position(|found| *found.name == *name) {
             at = there + 1;
         } else if known.contains(&*name) || wanted && all.is_empty() && name == "docker" {
-            let found = Found { address: Address::Unix(path), name: name.into(), said: true };
-            all.insert(at, found);
+            let address = Address::Unix(paths.swap_remove(0));
+            all.insert(at, Found { address, name: name.into(), said: true });
             at += 1;
         }
     }
     all
+}
+
+/// What engines are usually called, and where their sockets are; the first place is the one they
+/// are missed at.
+fn usual(places: &Places) -> Vec<(String, Vec<PathBuf>)> {
+    let at = |paths: &[&str]| paths.iter().map(|path| places.root.join(path)).collect();
+    let mut all = vec![
+        ("docker".to_owned(), at(&["run/docker.sock", "var/run/docker.sock"])),
+        ("podman".to_owned(), at(&["run/podman/podman.sock"])),
+    ];
+    if let Some(runtime) = &places.runtime {
+        let user = user(runtime);
+        all.push((format!("podman-{user}"), vec![runtime.join("podman/podman.sock")]));
+        all.push((format!("docker-{user}"), vec![runtime.join("docker.sock")]));
+    }
+    all
+}
+
+/// Whether the configuration or the environment names an engine.
+pub(super) fn names(config: &Containers, places: &Places, engine: &Address) -> bool {
+    engines(config, places).iter().any(|found| found.said && found.address == *engine)
 }
 
 /// Makes endpoints of what was found, beside those that there are: the first of all has the plain

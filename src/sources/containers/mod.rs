@@ -2,10 +2,11 @@
 //! that something happened to, and by a list from time to time. What they use is sampled.
 //!
 //! This file holds the source that looks for engines and puts them together; an engine's own
-//! course is in `watcher` and `session`.
+//! course is in `watcher`, `opening` and `session`.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -13,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::{self, Instant, MissedTickBehavior};
 
 use crate::config::Containers;
-use crate::docker::{Endpoint, Engines};
+use crate::docker::{Client, Endpoint, Engines};
 use crate::engine::Observation;
 use crate::engine::observation::{Round, SourceKind};
 
@@ -23,6 +24,7 @@ mod cgroup;
 mod find;
 mod host;
 mod looks;
+mod opening;
 mod refusals;
 mod session;
 mod track;
@@ -32,7 +34,7 @@ mod watcher;
 
 pub use find::{Found, Places, engines};
 
-use watcher::Watcher;
+use watcher::{Missed, Watcher};
 
 /// Who looks only once waits so long for all engines: one that hangs has been found out by then.
 const ONCE: Duration = Duration::from_secs(30);
@@ -69,6 +71,8 @@ pub struct Settings {
     /// An engine that worked may be away for so long before that is told: its restart is over in
     /// less.
     pub patience: Duration,
+    /// An engine that nothing names, and whose socket has been missing for so long, was removed.
+    pub removed: Duration,
     /// How far back events are asked for after a break.
     pub past: Duration,
 }
@@ -82,8 +86,24 @@ impl Default for Settings {
             round: Duration::from_secs(5),
             quiet: Duration::from_secs(30),
             patience: Duration::from_secs(10),
+            removed: Duration::from_secs(24 * 3600),
             past: Duration::from_secs(24 * 3600),
         }
+    }
+}
+
+/// One engine that is watched, and how.
+struct Watched {
+    client: Arc<Client>,
+    engines: Engines,
+    context: SourceContext,
+    settings: Settings,
+}
+
+impl Watched {
+    /// Its name.
+    fn engine(&self) -> &Arc<str> {
+        &self.client.endpoint().name
     }
 }
 
@@ -203,12 +223,16 @@ impl All<'_> {
         for (found, endpoint) in new {
             let (ask, asks) = mpsc::unbounded_channel();
             self.asks.push(ask);
+            // One that only was there before may be gone for good.
+            let named = *wanted || find::names(config, places, &found.address);
             let watcher = Watcher::new(
-                self.engines.add(endpoint),
-                self.engines.clone(),
-                context.clone(),
-                self.watch.settings.clone(),
-                found.said || self.watch.wanted,
+                Watched {
+                    client: self.engines.add(endpoint),
+                    engines: self.engines.clone(),
+                    context: context.clone(),
+                    settings: self.watch.settings.clone(),
+                },
+                Missed { now: found.said || *wanted, always: named },
                 asks,
                 pass.clone(),
             );

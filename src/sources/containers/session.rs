@@ -1,4 +1,4 @@
-//! One connection to one container engine, from its first answer to its loss: events as they
+//! One connection to one container engine, from when it was opened to its loss: events as they
 //! happen, a look at each container that something happened to, lists, samplings, and a ping when
 //! nothing has been heard for a while.
 
@@ -8,22 +8,23 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio::time::{self, Instant, MissedTickBehavior};
 
-use crate::docker::{Client, DockerError, Engines, Events, Heard, Info, Inspected};
-use crate::engine::observation::{
-    ContainersSeen, EngineAway, Part, PartSeen, PartState, UsageSeen,
-};
-use crate::engine::{Observation, Wall};
-use crate::sources::SourceContext;
+use crate::docker::{DockerError, Events, Heard, Info, Inspected};
+use crate::engine::Observation;
+use crate::engine::observation::{ContainersSeen, Part, PartSeen, PartState, UsageSeen};
 use crate::systemd::redact::redact;
 
 use super::looks::Looks;
+use super::opening::Opened;
 use super::refusals::{Refusals, What};
 use super::track::{self, Look, Track};
 use super::usage::Sampler;
-use super::{Pass, Settings, host, twin};
+use super::{Pass, Watched, twin};
 
 /// A container of which not all may have been written down is looked at once more after this.
 const AGAIN: time::Duration = time::Duration::from_secs(3);
+
+/// Where events cannot be read, all is listed again this long after it was listed.
+const UNREAD: time::Duration = time::Duration::from_secs(10);
 
 /// So often in a row can a look not be made before that is said.
 const MISSED: u32 = 3;
@@ -47,97 +48,6 @@ impl From<DockerError> for End {
     }
 }
 
-/// What an engine said of itself when it was first asked, and what has happened since.
-pub(super) struct Opened {
-    pub(super) version: String,
-    podman: bool,
-    tells_health: bool,
-    info: Info,
-    /// Why not all is known of its host.
-    unsaid: Option<DockerError>,
-    past: Vec<Heard>,
-    /// When that was, by the engine's clock.
-    now: Option<Wall>,
-    /// `None` when it is looked at once.
-    events: Option<Events>,
-    ids: Vec<String>,
-    /// It is no other engine, as of so many openings of engines.
-    apart: Option<u64>,
-    /// The time before, in which it took no requests.
-    away: Option<EngineAway>,
-}
-
-/// Asks for all that a session begins with. Events are subscribed to before containers are listed,
-/// so that nothing is lost between.
-pub(super) async fn open(
-    client: &Client,
-    engines: &Engines,
-    settings: &Settings,
-    once: bool,
-) -> Result<Opened, DockerError> {
-    let name = &client.endpoint().name;
-    let peer = client.greet().await?;
-    let (mut info, mut unsaid) = match client.info().await {
-        Ok(info) => (info, None),
-        // A proxy need not allow it.
-        Err(error @ DockerError::Forbidden { .. }) => (Info::default(), Some(error)),
-        Err(error) => return Err(error),
-    };
-    if info.cpus == 0 || info.memory == 0 {
-        host::complete(&mut info, &client.endpoint().address, &settings.root);
-    }
-    unsaid = unsaid.filter(|_| info.cpus == 0 || info.memory == 0);
-    let openings = engines.openings();
-    let apart = twin::look(client, engines).await?.then_some(openings);
-    let now = info.time.or(peer.time);
-    let (mut past, mut events) = (Vec::new(), None);
-    let (mut asked, mut hangs) = (false, false);
-    if !once {
-        match (engines.heard(name), now) {
-            (Some(since), Some(now)) if since <= now => {
-                asked = true;
-                match client.past(since.max(now.before(settings.past)), now).await {
-                    Ok(all) => past = all,
-                    // It would hang again the next time: what has come of its containers, looks tell.
-                    Err(DockerError::Hangs { .. }) => hangs = true,
-                    Err(error) => return Err(error),
-                }
-            }
-            // The first time; or its clock was set back, and an engine refuses to be asked for what
-            // is to come.
-            (_, Some(now)) => engines.hear_from(name, now),
-            (_, None) => {}
-        }
-        events = Some(client.events(now).await?);
-        if peer.podman && !asked {
-            client.may_hear(now).await?;
-        }
-    }
-    let ids = client.list().await?;
-    client.may_look(&ids).await?;
-    if let Some(now) = now.filter(|_| hangs) {
-        engines.hear_from(name, now);
-        tracing::warn!(
-            engine = &**name,
-            "what happened before now takes the engine too long to tell; it is taken from how its \
-             containers are"
-        );
-    }
-    Ok(Opened {
-        tells_health: peer.tells_health(),
-        version: peer.version,
-        podman: peer.podman,
-        info,
-        unsaid,
-        past,
-        now,
-        events,
-        ids,
-        apart,
-        away: None,
-    })
-}
-
 /// What waits for the driver.
 enum Out {
     Seen(Box<Observation>),
@@ -156,10 +66,7 @@ enum Answered {
 
 /// A session.
 pub(super) struct Session<'a> {
-    client: Arc<Client>,
-    engines: &'a Engines,
-    context: &'a SourceContext,
-    settings: &'a Settings,
+    watched: &'a Watched,
     refusals: &'a mut Refusals,
     podman: bool,
     info: Info,
@@ -173,6 +80,10 @@ pub(super) struct Session<'a> {
     unsure: VecDeque<(Instant, Arc<str>)>,
     /// Something was missed while a list was under way: another is needed.
     list_again: bool,
+    /// An event could not be read: another list is needed then.
+    unread: Option<Instant>,
+    /// When the last list was asked for.
+    asked_for_list: Instant,
     pinging: bool,
     /// It is no other engine, as of so many openings of engines; and whether that is being asked.
     apart: Option<u64>,
@@ -186,26 +97,21 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
+    /// Also gives the events that it is to run with.
     pub(super) fn new(
-        client: Arc<Client>,
-        engines: &'a Engines,
-        context: &'a SourceContext,
-        settings: &'a Settings,
+        watched: &'a Watched,
         refusals: &'a mut Refusals,
-        opened: &mut Opened,
+        opened: Opened,
         passes: Vec<Pass>,
-    ) -> Self {
-        let sampler = Sampler::new(client.clone(), settings.root.clone());
-        let engine = &*client.endpoint().name;
+    ) -> (Self, Option<Events>) {
+        let sampler = Sampler::new(watched.client.clone(), watched.settings.root.clone());
+        let engine = watched.engine();
         match &opened.unsaid {
             Some(error) => refusals.refused(engine, What::Host, error),
             None => refusals.allowed(engine, What::Host),
         };
         let mut session = Self {
-            client,
-            engines,
-            context,
-            settings,
+            watched,
             refusals,
             podman: opened.podman,
             info: opened.info,
@@ -216,6 +122,8 @@ impl<'a> Session<'a> {
             looks: Looks::default(),
             unsure: VecDeque::new(),
             list_again: false,
+            unread: None,
+            asked_for_list: Instant::now(),
             pinging: false,
             apart: opened.apart,
             comparing: false,
@@ -223,16 +131,16 @@ impl<'a> Session<'a> {
             passes,
             alive: Instant::now(),
         };
-        let part = Part::Engine(session.client.endpoint().name.clone());
+        let part = Part::Engine(engine.clone());
         session.push(Observation::Part(PartSeen { part, state: PartState::Works }));
-        if let Some(away) = opened.away.take() {
+        if let Some(away) = opened.away {
             session.push(Observation::EngineAway(away));
         }
-        for heard in std::mem::take(&mut opened.past) {
+        for heard in opened.past {
             session.hear(heard, true);
         }
-        session.track.listed(std::mem::take(&mut opened.ids));
-        session
+        session.track.listed(opened.ids);
+        (session, opened.events)
     }
 
     /// Until the engine is lost; with no events, until all has been told once.
@@ -242,8 +150,8 @@ impl<'a> Session<'a> {
         asks: &mut tokio::sync::mpsc::UnboundedReceiver<Pass>,
     ) -> Result<(), End> {
         let once = events.is_none();
-        let mut samplings = ticks(self.settings.interval);
-        let mut lists = ticks(self.settings.relist);
+        let mut samplings = ticks(self.watched.settings.interval);
+        let mut lists = ticks(self.watched.settings.relist);
         let mut first = true;
         loop {
             while self.looks.room(Instant::now())
@@ -266,26 +174,26 @@ impl<'a> Session<'a> {
             }
             if self.queue.len() > MOST {
                 tracing::warn!(
-                    engine = &*self.client.endpoint().name,
+                    engine = &**self.watched.engine(),
                     waiting = self.queue.len(),
                     "the driver is too far behind; containers are read afresh when it has caught up"
                 );
                 // There is room again when it has.
                 self.queue.clear();
-                drop(self.context.out.reserve().await.map_err(|_| End::Closed)?);
+                drop(self.watched.context.out.reserve().await.map_err(|_| End::Closed)?);
                 return Err(End::Behind);
             }
-            let quiet = self.alive + self.settings.quiet;
+            let quiet = self.alive + self.watched.settings.quiet;
             let room = self.looks.next_room(Instant::now()).filter(|_| self.track.is_due());
             let again = self.looks.next_again();
             tokio::select! {
                 biased;
-                room = self.context.out.reserve(), if !self.queue.is_empty() => {
+                room = self.watched.context.out.reserve(), if !self.queue.is_empty() => {
                     let room = room.map_err(|_| End::Closed)?;
                     match self.queue.pop_front() {
                         Some(Out::Seen(seen)) => {
                             if let Observation::ContainerEvent(event) = &*seen {
-                                self.engines.hear(&event.engine, event.at);
+                                self.watched.engines.hear(&event.engine, event.at);
                             }
                             room.send(*seen);
                         }
@@ -300,7 +208,7 @@ impl<'a> Session<'a> {
                         Some(heard) => self.hear(heard, false),
                         None => {
                             tracing::debug!("an event cannot be read; containers are listed again");
-                            self.list_again = true;
+                            self.unread = Some(self.asked_for_list + UNREAD);
                         }
                     }
                 }
@@ -326,6 +234,7 @@ impl<'a> Session<'a> {
                         self.track.try_again(id);
                     }
                 }
+                () = until(self.unread), if !self.track.is_listing() => self.list_again = true,
                 () = until(room) => {}
                 () = time::sleep_until(quiet), if !self.pinging && !once => self.ping(),
             }
@@ -343,14 +252,14 @@ impl<'a> Session<'a> {
 
     fn hear(&mut self, heard: Heard, replayed: bool) {
         if let Some(what) = self.track.hear(&heard, self.podman) {
-            let event = track::event(heard, what, self.client.endpoint(), replayed);
+            let event = track::event(heard, what, self.watched.client.endpoint(), replayed);
             self.push(Observation::ContainerEvent(event));
         }
     }
 
     fn look(&mut self, id: Arc<str>) {
         self.looks.begins(id.clone(), Instant::now());
-        let client = self.client.clone();
+        let client = self.watched.client.clone();
         self.asked.spawn(async move {
             let found = client.inspect(&id).await.map(Box::new);
             Answered::Container(id, found)
@@ -361,7 +270,7 @@ impl<'a> Session<'a> {
     fn put_off(&mut self, id: Arc<str>, why: &str) {
         if let Some(times) = self.track.put_off(&id) {
             if times >= MISSED {
-                self.refusals.unanswered(&self.client.endpoint().name, &id, why);
+                self.refusals.unanswered(self.watched.engine(), &id, why);
             }
             self.looks.put_off(id, times, Instant::now());
         }
@@ -369,9 +278,9 @@ impl<'a> Session<'a> {
 
     /// Asks whether it is an engine that has come up since it was last asked.
     fn compare(&mut self) {
-        let openings = self.engines.openings();
+        let openings = self.watched.engines.openings();
         if self.apart != Some(openings) && !std::mem::replace(&mut self.comparing, true) {
-            let (client, engines) = (self.client.clone(), self.engines.clone());
+            let (client, engines) = (self.watched.client.clone(), self.watched.engines.clone());
             self.asked.spawn(async move {
                 Answered::Apart(openings, twin::look(&client, &engines).await)
             });
@@ -380,15 +289,17 @@ impl<'a> Session<'a> {
 
     fn ping(&mut self) {
         if !std::mem::replace(&mut self.pinging, true) {
-            let client = self.client.clone();
+            let client = self.watched.client.clone();
             self.asked.spawn(async move { Answered::Ping(client.ping().await) });
         }
     }
 
     fn list(&mut self) {
         self.list_again = false;
+        self.unread = None;
+        self.asked_for_list = Instant::now();
         self.track.list_begins();
-        let client = self.client.clone();
+        let client = self.watched.client.clone();
         self.asked.spawn(async move { Answered::List(client.list().await) });
     }
 
@@ -408,7 +319,7 @@ impl<'a> Session<'a> {
     /// All of a list have been looked at, or it was tried. An engine that shows none of what it has
     /// cannot be watched.
     fn refusals(&mut self) -> Result<(), End> {
-        let engine = &*self.client.endpoint().name;
+        let engine = &**self.watched.engine();
         match (self.refused.take(), self.track.hidden()) {
             (Some(error), (_, true)) => return Err(End::Away(error)),
             (Some(error), _) => _ = self.refusals.refused(engine, What::Looks, &error),
@@ -424,12 +335,12 @@ impl<'a> Session<'a> {
     }
 
     fn listed(&mut self, ids: Vec<Arc<str>>) {
-        let engine = self.client.endpoint().name.clone();
+        let engine = self.watched.engine().clone();
         let Info { cpus, memory, .. } = self.info;
         self.push(Observation::Containers(ContainersSeen { engine, ids, cpus, memory }));
         // Who asked for a list after this one was begun waits for the next. One look is over with
         // what it found in use.
-        if !self.list_again && !self.context.once {
+        if !self.list_again && !self.watched.context.once {
             let passes = std::mem::take(&mut self.passes);
             self.queue.push_back(Out::Done(passes));
         }
@@ -489,7 +400,7 @@ impl<'a> Session<'a> {
                 }
             }
             Answered::Usage(mut sampler, mut seen) => {
-                let engine = &*self.client.endpoint().name;
+                let engine = &**self.watched.engine();
                 match sampler.verdict() {
                     Some(Err(error)) => _ = self.refusals.refused(engine, What::Usage, &error),
                     Some(Ok(())) => _ = self.refusals.allowed(engine, What::Usage),
@@ -509,46 +420,25 @@ impl<'a> Session<'a> {
 
     fn found(&mut self, id: Arc<str>, found: Inspected) {
         self.track.network(&id, found.shares_network());
-        let Some(mut seen) = found.seen(self.client.endpoint(), redact) else {
+        let Some(mut seen) = found.seen(self.watched.client.endpoint(), redact) else {
             tracing::debug!(container = &*id, "what is said of a container cannot be used");
             self.track.missed(&id);
             return self.put_off(id, "what the engine says of it cannot be used");
         };
         seen.silent_stops = self.podman;
-        seen.command = self.client.endpoint().command(self.podman).into();
+        seen.command = self.watched.client.endpoint().command(self.podman).into();
         match self.track.looked(&id, Some(&seen)) {
             Look::Stale => return,
             Look::Unsure => self.unsure.push_back((Instant::now() + AGAIN, id)),
             Look::Fresh => {}
         }
         if self.refusals.has(What::Answers) && !self.track.misses_some() {
-            self.refusals.allowed(&self.client.endpoint().name, What::Answers);
+            self.refusals.allowed(self.watched.engine(), What::Answers);
         }
         if self.refusals.has(What::Looks) && self.track.hidden().0 == 0 {
-            self.refusals.allowed(&self.client.endpoint().name, What::Looks);
+            self.refusals.allowed(self.watched.engine(), What::Looks);
         }
         self.push(Observation::Container(Box::new(seen)));
-    }
-}
-
-impl Opened {
-    /// The stream of events, once.
-    pub(super) fn take_events(&mut self) -> Option<Events> {
-        self.events.take()
-    }
-
-    /// It was lost so long ago, and has only now come back.
-    pub(super) fn was_away(&mut self, engine: &Arc<str>, lasted: time::Duration) {
-        // Podman's containers can be stopped without its service.
-        if let Some(to) = self.now.filter(|_| !self.podman) {
-            let (engine, from) = (engine.clone(), to.before(lasted));
-            self.away = Some(EngineAway { engine, from, to });
-        }
-    }
-
-    /// How many containers there are.
-    pub(super) fn count(&self) -> usize {
-        self.ids.len()
     }
 }
 

@@ -1,21 +1,21 @@
 //! One container engine, watched for as long as the source lives: connecting, what is told when it
 //! is away, and trying again.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{self, Instant};
 
-use crate::docker::{Client, DockerError, Engines};
+use crate::docker::DockerError;
 use crate::engine::Observation;
 use crate::engine::observation::{Part, PartSeen, PartState};
-use crate::sources::{Closed, SourceContext};
+use crate::sources::Closed;
 use crate::systemd::redact::redact;
 
+use super::opening::{self, Opened};
 use super::refusals::Refusals;
-use super::session::{self, End, Session};
-use super::{Pass, Settings};
+use super::session::{End, Session};
+use super::{Pass, Watched};
 
 /// Waits between attempts.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -28,14 +28,19 @@ const STEADY: Duration = Duration::from_secs(5);
 /// An engine that is watched by another address is seldom asked whether it still is that one.
 const TWIN_RETRY: Duration = Duration::from_secs(60);
 
+/// Whether an engine that is away is missed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Missed {
+    /// From the start; otherwise once it has answered.
+    pub(super) now: bool,
+    /// However long it is away: something names it.
+    pub(super) always: bool,
+}
+
 /// Watches one engine.
 pub(super) struct Watcher {
-    client: Arc<Client>,
-    engines: Engines,
-    context: SourceContext,
-    settings: Settings,
-    /// It is missed when it is away.
-    missed: bool,
+    watched: Watched,
+    missed: Missed,
     asks: mpsc::UnboundedReceiver<Pass>,
     /// Those who wait for its next list.
     passes: Vec<Pass>,
@@ -54,19 +59,13 @@ pub(super) struct Watcher {
 
 impl Watcher {
     pub(super) fn new(
-        client: Arc<Client>,
-        engines: Engines,
-        context: SourceContext,
-        settings: Settings,
-        missed: bool,
+        watched: Watched,
+        missed: Missed,
         asks: mpsc::UnboundedReceiver<Pass>,
         pass: Pass,
     ) -> Self {
         Self {
-            client,
-            engines,
-            context,
-            settings,
+            watched,
             missed,
             asks,
             passes: vec![pass],
@@ -89,7 +88,7 @@ impl Watcher {
                 Err(End::Behind) => continue,
                 Err(End::Away(error)) => self.away(error).await?,
             }
-            if self.context.once {
+            if self.watched.context.once {
                 return Ok(());
             }
             self.wait().await;
@@ -97,25 +96,14 @@ impl Watcher {
     }
 
     async fn session(&mut self) -> Result<(), End> {
-        let once = self.context.once;
-        let (client, engines) = (self.client.clone(), self.engines.clone());
-        let mut opened = session::open(&client, &engines, &self.settings, once).await?;
-        self.works(&opened.version, opened.count());
-        engines.opened();
+        let mut opened = opening::open(&self.watched).await?;
+        self.works(&opened);
+        self.watched.engines.opened();
         if let Some(lost) = self.lost.take() {
-            opened.was_away(&self.client.endpoint().name, lost.elapsed());
+            opened.was_away(self.watched.engine(), lost.elapsed());
         }
-        let events = opened.take_events();
         let passes = std::mem::take(&mut self.passes);
-        let mut session = Session::new(
-            client,
-            &engines,
-            &self.context,
-            &self.settings,
-            &mut self.refusals,
-            &mut opened,
-            passes,
-        );
+        let (mut session, events) = Session::new(&self.watched, &mut self.refusals, opened, passes);
         let began = Instant::now();
         let ended = session.run(events, &mut self.asks).await;
         if began.elapsed() >= STEADY {
@@ -131,8 +119,9 @@ impl Watcher {
         ended
     }
 
-    fn works(&mut self, version: &str, containers: usize) {
-        let endpoint = self.client.endpoint();
+    fn works(&mut self, opened: &Opened) {
+        let (version, containers) = (&*opened.version, opened.ids.len());
+        let endpoint = self.watched.client.endpoint();
         let (engine, at) = (&*endpoint.name, endpoint.address.to_string());
         if !self.worked {
             tracing::info!(engine, at, version, containers, "a container engine is watched");
@@ -155,7 +144,10 @@ impl Watcher {
         let now = Instant::now();
         let since = *self.failing.get_or_insert(now);
         let text = redact(&error.to_string()).into_owned();
-        let missed = self.missed || self.worked;
+        let removed = matches!(error, DockerError::NoSocket { .. })
+            && !self.missed.always
+            && now.duration_since(since) >= self.watched.settings.removed;
+        let missed = !removed && (self.missed.now || self.worked);
         // What may be over soon: the engine is being restarted, or has not come up yet.
         let passing = matches!(
             error,
@@ -164,16 +156,16 @@ impl Watcher {
                 | DockerError::Broken { .. }
                 | DockerError::Failed { .. }
         );
-        let wait = passing && missed && !self.context.once;
-        if wait && now.duration_since(since) < self.settings.patience {
-            tracing::debug!(engine = &*self.client.endpoint().name, text, "away; waiting");
+        let wait = passing && missed && !self.watched.context.once;
+        if wait && now.duration_since(since) < self.watched.settings.patience {
+            tracing::debug!(engine = &**self.watched.engine(), text, "away; waiting");
             return Ok(());
         }
         let state = if missed { PartState::Broken(text) } else { PartState::Absent(text) };
         if self.told.as_ref() == Some(&state) {
             return Ok(());
         }
-        let engine = &*self.client.endpoint().name;
+        let engine = &**self.watched.engine();
         // Whoever put a proxy there wants to know, also where nobody counts on containers.
         let refuses = matches!(error, DockerError::Forbidden { .. });
         let news = refuses && !self.refused;
@@ -185,14 +177,22 @@ impl Watcher {
             (PartState::Broken(why), None | Some(PartState::Works)) => {
                 tracing::warn!(engine, why, "a container engine cannot be watched");
             }
+            (PartState::Absent(_), Some(PartState::Broken(_))) if removed => {
+                tracing::info!(engine, "its socket has been gone for long: it counts as removed");
+            }
             (PartState::Broken(why) | PartState::Absent(why), _) => {
                 tracing::debug!(engine, why, "a container engine cannot be watched");
             }
             (PartState::Works, _) => {}
         }
+        if removed {
+            // Should it come back, it is found like one that is new.
+            self.watched.engines.forget(self.watched.engine());
+            (self.missed.now, self.worked) = (false, false);
+        }
         self.told = Some(state.clone());
-        let part = Part::Engine(self.client.endpoint().name.clone());
-        self.context.send(Observation::Part(PartSeen { part, state })).await
+        let part = Part::Engine(self.watched.engine().clone());
+        self.watched.context.send(Observation::Part(PartSeen { part, state })).await
     }
 
     /// Until it is worth trying again.
@@ -201,7 +201,7 @@ impl Watcher {
         let mut wait = self.retry;
         if let Some(since) = self.failing.filter(|_| !told) {
             // So that what is not over by then is told in time.
-            let left = (since + self.settings.patience).duration_since(Instant::now());
+            let left = (since + self.watched.settings.patience).duration_since(Instant::now());
             wait = wait.min(left.max(FIRST_RETRY));
         }
         self.retry = (self.retry * 2).min(LAST_RETRY);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::observation::{ContainerStatus, HealthSeen, Policy, UsageSeen};
+use crate::engine::observation::{HealthSeen, Policy, UsageSeen};
 use crate::engine::view::{ContainerView, HookView};
 
 use super::{CheckReport, Lines, Stamp};
@@ -176,17 +176,11 @@ fn part(used: f64, of: f64) -> Option<f64> {
     (of > 0.0).then(|| used / of)
 }
 
-/// Whether it has a run that goes on.
-pub(in crate::surfaces) fn is_up(status: ContainerStatus) -> bool {
-    use ContainerStatus::{Paused, Running, Stopping};
-    matches!(status, Running | Paused | Stopping)
-}
-
 impl ContainerReport {
     /// What was seen at `at`, with labels, output and errors only for those who may read `lines`.
     pub fn of(view: &ContainerView, at: Stamp, lines: Lines) -> Self {
         let seen = &view.seen;
-        let up = is_up(seen.status);
+        let up = seen.status.is_up();
         let shown = lines == Lines::Shown;
         let health = |health: &HealthSeen| HealthReport {
             status: health.status.as_str().to_owned(),

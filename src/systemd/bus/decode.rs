@@ -69,6 +69,7 @@ pub struct ServiceHalf {
     pub n_restarts: Option<u32>,
     pub restart: Option<Arc<str>>,
     pub kind: Option<Arc<str>>,
+    pub dies_whole: Option<bool>,
 }
 
 impl UnitHalf {
@@ -169,6 +170,9 @@ impl ServiceHalf {
         if let Some(n) = self.n_restarts {
             seen.n_restarts = n;
         }
+        if let Some(whole) = self.dies_whole {
+            seen.dies_whole = whole;
+        }
     }
 
     fn take(&mut self, key: &str, value: &Small<'_>, words: &mut Words) {
@@ -180,6 +184,7 @@ impl ServiceHalf {
             ("NRestarts", Small::U32(n)) => self.n_restarts = Some(*n),
             ("Restart", Small::Text(t)) => self.restart = Some(words.get(t)),
             ("Type", Small::Text(t)) => self.kind = Some(words.get(t)),
+            ("OOMPolicy", Small::Text(policy)) => self.dies_whole = Some(*policy == "kill"),
             _ => {}
         }
     }
@@ -194,6 +199,7 @@ impl ServiceHalf {
                 | "NRestarts"
                 | "Restart"
                 | "Type"
+                | "OOMPolicy"
         )
     }
 }

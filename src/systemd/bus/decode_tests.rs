@@ -61,6 +61,7 @@ fn a_service_change_is_read() {
     changed.insert("MainPID", 0_u32.into());
     changed.insert("NRestarts", 3_u32.into());
     changed.insert("StatusText", "busy".into());
+    changed.insert("OOMPolicy", "kill".into());
     let body = signal(&(SERVICE, &changed, Vec::<&str>::new()));
 
     let Half::Service(half) = properties_changed(&body, &mut Words::default()).unwrap() else {
@@ -69,7 +70,14 @@ fn a_service_change_is_read() {
     let mut seen = ServiceSeen { main_pid: 77, ..ServiceSeen::default() };
     half.apply(&mut seen);
     let result = "signal".into();
-    let want = ServiceSeen { result, exit_code: 2, exit_status: 9, main_pid: 0, n_restarts: 3 };
+    let want = ServiceSeen {
+        result,
+        exit_code: 2,
+        exit_status: 9,
+        n_restarts: 3,
+        dies_whole: true,
+        ..ServiceSeen::default()
+    };
     assert_eq!(seen, want);
 }
 

@@ -3,7 +3,7 @@
 use opentelemetry::KeyValue;
 
 use super::spec::{Beginning, Bound, Observe, Spec};
-use crate::engine::observation::{ContainerStatus, UsageSeen};
+use crate::engine::observation::UsageSeen;
 use crate::engine::view::ContainerView;
 use crate::engine::{CheckView, Snapshot};
 
@@ -20,8 +20,7 @@ pub(super) const ALL: &[Spec] = &[
         |snapshot, observe| {
             each(snapshot, |check, container| {
                 let seen = &container.seen;
-                let up = matches!(seen.status, ContainerStatus::Running | ContainerStatus::Paused);
-                if let Some(started) = seen.started.filter(|_| up) {
+                if let Some(started) = seen.started.filter(|_| seen.status.is_up()) {
                     let lasts = snapshot.at.since(started).as_secs_f64();
                     observe(lasts, &of(check, container));
                 }

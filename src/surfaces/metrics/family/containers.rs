@@ -3,7 +3,7 @@
 use crate::engine::CheckView;
 use crate::engine::observation::{ContainerStatus, Health, UsageSeen};
 use crate::engine::view::ContainerView;
-use crate::surfaces::report::{cpu_ratio, is_up, memory_ratio};
+use crate::surfaces::report::{cpu_ratio, memory_ratio};
 
 use super::shown::Shown;
 use super::{Sample, labelled, phase, sample, seconds, truth};
@@ -14,7 +14,7 @@ pub(super) fn fill<'a>(name: &str, shown: &Shown<'a>) -> Option<Vec<Sample<'a>>>
     let used = |value: fn(&UsageSeen) -> Option<u64>| {
         numbers(shown, move |c| c.usage.as_ref().and_then(value).map(|n| n as f64))
     };
-    let up = |c: &ContainerView| is_up(c.seen.status);
+    let up = |c: &ContainerView| c.seen.status.is_up();
     Some(match name {
         "keepwell_container_info" => containers(shown).map(|(check, c)| info(check, c)).collect(),
         "keepwell_container_up" => numbers(shown, |c| Some(truth(up(c)))),
