@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::hooks::Hooks;
 use super::lag::Lag;
 use super::lanes::Lanes;
+use super::late::Late;
 use crate::engine::event::part_state;
 use crate::engine::observation::{Invocation, Part, PartState, SourceKind};
 use crate::engine::{
@@ -129,8 +130,7 @@ pub(super) struct Driver {
     stranded: Vec<Arc<Notification>>,
     /// Calls for hooks whose lanes have ended, in their order.
     stranded_calls: Vec<Arc<HookCall>>,
-    /// The store took too long and that has been reported.
-    slow: bool,
+    late: Late,
     deadline: Option<Boot>,
     dirty: bool,
     published: Boot,
@@ -166,7 +166,7 @@ impl Driver {
             waiting: VecDeque::new(),
             stranded: Vec::new(),
             stranded_calls: Vec::new(),
-            slow: false,
+            late: Late::default(),
             deadline: None,
             dirty: false,
             published: Boot(0),
@@ -229,7 +229,7 @@ impl Driver {
         let now = (self.now)().boot;
         let publish = self.dirty.then(|| self.published.after(PUBLISH_EVERY));
         let store = self.waiting.front().map(|w| w.since.after(STORE_PATIENCE));
-        [self.deadline, publish, store]
+        [self.deadline, publish, store, self.late.due()]
             .into_iter()
             .flatten()
             .min()
@@ -241,8 +241,11 @@ impl Driver {
         if self.deadline.is_some_and(|at| at <= now.boot) {
             self.event(Event::Deadline);
         }
-        if self.waiting.front().is_some_and(|w| now.boot.since(w.since) >= STORE_PATIENCE) {
-            self.store_is_slow();
+        self.release_late(now.boot);
+        if self.late.tell(now.boot) {
+            let text = "the disk takes longer than 10 s to save; keepwell goes on from memory. \
+                        Check the disk that holds the state folder";
+            self.event(part_state(Part::Database, PartState::Broken(text.into())));
         }
         if self.dirty && now.boot.since(self.published) >= PUBLISH_EVERY {
             self.publish(now);
@@ -343,12 +346,14 @@ impl Driver {
         match event {
             StoreEvent::Stored(seq) => {
                 self.release_up_to(seq);
-                if self.slow && self.waiting.is_empty() {
-                    self.slow = false;
+                if self.late.saved(seq) {
                     self.event(part_state(Part::Database, PartState::Works));
                 }
             }
-            StoreEvent::Unsaved(seq) => self.release_up_to(seq),
+            StoreEvent::Unsaved(seq) => {
+                self.release_up_to(seq);
+                self.late.said(seq);
+            }
             StoreEvent::Part(seen) => self.event(Event::Observed(Observation::Part(seen))),
         }
     }
@@ -362,18 +367,12 @@ impl Driver {
     }
 
     /// The disk does not answer: people are told and services restarted all the same.
-    fn store_is_slow(&mut self) {
-        let now = (self.now)().boot;
+    fn release_late(&mut self, now: Boot) {
         while self.waiting.front().is_some_and(|w| now.since(w.since) >= STORE_PATIENCE) {
             if let Some(waiting) = self.waiting.pop_front() {
+                self.late.waits(waiting.seq, waiting.since);
                 waiting.effects.into_iter().for_each(|e| self.release(e));
             }
-        }
-        if !self.slow {
-            self.slow = true;
-            let text = "the disk takes longer than 2 s to save; keepwell goes on from memory. \
-                        Check the disk that holds the state folder";
-            self.event(part_state(Part::Database, PartState::Broken(text.into())));
         }
     }
 

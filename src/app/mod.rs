@@ -12,6 +12,7 @@ mod journal;
 mod lag;
 mod lanes;
 pub mod last_word;
+mod late;
 mod listen;
 mod liveness;
 mod logs;
