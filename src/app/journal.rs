@@ -3,10 +3,13 @@
 
 use crate::engine::words::CheckKind;
 use crate::engine::{Decision, Reason, Severity};
+use crate::notify::story::clean;
 
 /// Logs a decision at the level that its severity asks for.
 pub(super) fn decision(decision: &Decision) {
     let Decision { check, severity, reason, text, .. } = decision;
+    // A mount point or a file may be called anything.
+    let shown = clean(&check.to_string());
     let unit = (check.kind == CheckKind::Unit).then_some(&*check.name);
     // What keepwell did, or that a person was told, is no worse for being about something bad.
     let notice = matches!(
@@ -39,11 +42,11 @@ pub(super) fn decision(decision: &Decision) {
     macro_rules! log {
         ($level:ident) => {
             tracing::$level!(
-                check = %check,
+                check = %shown,
                 reason = %reason,
                 severity = %severity,
                 unit,
-                "{check}: {text}"
+                "{shown}: {text}"
             )
         };
     }

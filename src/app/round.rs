@@ -23,7 +23,7 @@ use crate::config::{Options, Paths};
 use crate::docker::Engines;
 use crate::engine::saved::Saved;
 use crate::engine::{Engine, Mode, Observation, Snapshot, Wall};
-use crate::notify::hooks::MOST_CALLS;
+use crate::notify::hooks::too_many;
 use crate::sources::SourceContext;
 use crate::store::{self, Limits, Store};
 
@@ -96,9 +96,8 @@ async fn round_here(options: &RoundOptions) -> anyhow::Result<Arc<Snapshot>> {
     }
     if let (Some(store), Some(opened)) = (&kept, &opened) {
         // Here no lane bounds what waits for the daemon, which may never come.
-        let over = opened.calls.len().saturating_sub(MOST_CALLS);
         let handle = store.handle();
-        opened.calls[..over].iter().for_each(|row| handle.call_done(row.call.number));
+        too_many(&opened.calls).into_iter().for_each(|number| handle.call_done(number));
     }
     let (saved, rows, faults, stored) = match opened {
         Some(o) => (o.saved, o.outbox, o.faults, o.events),

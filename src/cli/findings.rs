@@ -77,6 +77,15 @@ fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
+/// What comes of asking; `None` without the means to ask.
+fn asked<T>(question: impl Future<Output = T>) -> Option<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    let answer = runtime.block_on(question);
+    // A name look-up that hangs must not keep the process.
+    runtime.shutdown_background();
+    Some(answer)
+}
+
 fn state(files: &Options, state_dir: Option<PathBuf>) -> Finding {
     let name = "state folder";
     let paths = match Paths::find(&files.environment, state_dir.as_deref()) {
@@ -100,15 +109,13 @@ fn state(files: &Options, state_dir: Option<PathBuf>) -> Finding {
 }
 
 fn bus(scope: &Scope) -> Vec<Finding> {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-        return Vec::new();
-    };
-    let asked = runtime.block_on(async {
+    let asked = asked(async {
         let address = scope.bus().unwrap_or(BusAddress::System);
         let bus = Bus::connect(&address).await?;
         let (version, units) = tokio::try_join!(bus.version(), bus.unit_count())?;
         Ok::<_, BusError>((version, units))
     });
+    let Some(asked) = asked else { return Vec::new() };
     vec![match asked {
         Ok((version, units)) => {
             let units = units.map(|n| format!(", {n} units loaded")).unwrap_or_default();
@@ -123,4 +130,19 @@ fn bus(scope: &Scope) -> Vec<Finding> {
             Finding::bad("systemd", Level::Fail, error.to_string(), remedy)
         }
     }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::plan::Plan;
+
+    /// What `doctor` would look at with this configuration.
+    pub(super) fn plan(text: &str) -> Plan {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k.toml");
+        std::fs::write(&path, text).unwrap();
+        let options = Options::new(Some(&path), Default::default(), true, "host".into()).lenient();
+        plan::load(&options).unwrap_or_else(|found| panic!("{found}"))
+    }
 }

@@ -351,7 +351,7 @@ fn store(sections: &mut Sections, sink: &mut Sink) -> Store {
     store
 }
 
-/// Finds names that are given twice.
+/// The names of what there may be several of: each plain, and given once.
 struct Names {
     what: &'static str,
     seen: BTreeMap<String, Place>,
@@ -360,6 +360,17 @@ struct Names {
 impl Names {
     fn new(what: &'static str) -> Self {
         Self { what, seen: BTreeMap::new() }
+    }
+
+    /// Whether the name is one that fits everywhere; reports it when it is not.
+    fn plain(&self, name: &str, at: Place, sink: &mut Sink) -> bool {
+        let plain = name.len() <= 64
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        if !plain {
+            let what = self.what;
+            sink.error(at, format!("the name of a {what} is made of letters, digits, - and _"));
+        }
+        plain
     }
 
     /// Whether the name is new; reports both places when it is not.

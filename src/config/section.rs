@@ -54,10 +54,15 @@ impl Section {
         self.table.get(key).map(|entry| entry.node.at)
     }
 
-    /// Leaves a key out, as already read.
-    pub(super) fn take_out(&mut self, key: &'static str) {
-        self.table.remove(key);
-        self.taken.push(key);
+    /// Leaves keys out, as already read: the rest is for another to read.
+    #[cfg_attr(not(test), expect(unused_variables, reason = "only tests compare what is read"))]
+    pub(super) fn take_out(&mut self, keys: &[&'static str], sink: &mut Sink) {
+        for &key in keys {
+            self.table.remove(key);
+            self.taken.push(key);
+            #[cfg(test)]
+            sink.asked.insert(self.name(key));
+        }
     }
 
     /// `agent.interval`; just `interval` at the top.

@@ -9,6 +9,7 @@ mod collector;
 mod discord;
 mod email;
 mod fields;
+mod header;
 pub mod hooks;
 mod lane;
 mod registry;

@@ -18,6 +18,7 @@ use crate::config::sink::Place;
 use crate::config::tree::Value as Toml;
 use crate::config::{Key, KeyKind, Reader, Sink};
 
+pub(super) mod content;
 mod filters;
 #[cfg(test)]
 mod tests;
@@ -223,7 +224,7 @@ pub(super) struct Fault {
     pub(super) text: String,
     pub(super) hint: String,
     /// The hint shows what came out.
-    shows: bool,
+    pub(super) shows: bool,
 }
 
 impl Set {

@@ -11,15 +11,16 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, StatusCode, Url};
-use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::http::{self, Answer, Secrets};
 use super::story::{self, Story};
+use super::template::content::{self, is_json, valid};
 use super::template::{self, Templates};
-use super::{BoxFuture, Channel, Kind, Outgoing, Reading, Retry, SendError, fields};
+use super::{BoxFuture, Channel, Kind, Outgoing, Reading, SendError, header};
 use crate::config::{Key, KeyKind, Reader, Secret};
-use crate::store::rfc3339;
+
+pub(super) mod body;
 
 pub(super) const KIND: Kind = Kind {
     name: "webhook",
@@ -84,20 +85,11 @@ const KEYS: &[Key] = &[
 
 const TEMPLATE: &[Key] = &[
     template::key("body", "\"{\\\"text\\\": {{ title | json }}}\"", "What is sent."),
-    Key {
-        name: "content_type",
-        kind: KeyKind::Text,
-        default: "\"application/json\"",
-        example: "\"text/plain; charset=utf-8\"",
-        doc: "What the body is; JSON is checked.",
-    },
+    content::KEY,
 ];
 
-const JSON: &str = "application/json";
 /// The name of the template of the body.
 const BODY: &str = "body";
-/// At most so many bytes of log lines in a message; alerts beyond have none.
-const LOG: usize = 128 * 1024;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Headers that keepwell sets itself.
@@ -202,7 +194,7 @@ impl Webhook {
         let key = settings.secret.as_deref().map(decode).transpose().map_err(wrong("secret"))?;
         let mut headers = HeaderMap::new();
         for (name, value) in &settings.headers {
-            let (header, value) = header(name, value).map_err(wrong("headers"))?;
+            let (header, value) = header::parse(name, value, &OWN).map_err(wrong("headers"))?;
             headers.insert(header, value);
         }
         let mut secrets = Secrets::default();
@@ -218,7 +210,7 @@ impl Webhook {
             headers,
             changing: Vec::new(),
             templates: Templates::default(),
-            content_type: HeaderValue::from_static(JSON),
+            content_type: content::JSON,
             plain: settings.plain,
             timeout: settings.timeout,
             client,
@@ -236,14 +228,13 @@ impl Webhook {
             let answer = self.post(message, headers, &self.content_type, text.into()).await?;
             return answer.judge(&self.url);
         }
-        let json = HeaderValue::from_static(JSON);
-        let body = written(&body(message, &story, self.plain))?;
-        let answer = self.post(message, headers.clone(), &json, body).await?;
+        let body = body::written(&body::full(message, &story, self.plain))?;
+        let answer = self.post(message, headers.clone(), &content::JSON, body).await?;
         if answer.status != StatusCode::PAYLOAD_TOO_LARGE {
             return answer.judge(&self.url);
         }
-        let body = written(&short(message, &story, self.plain))?;
-        self.post(message, headers, &json, body).await?.judge(&self.url)
+        let body = body::written(&body::short(message, &story, self.plain))?;
+        self.post(message, headers, &content::JSON, body).await?.judge(&self.url)
     }
 
     async fn post(
@@ -317,14 +308,14 @@ fn read(reading: &mut Reading<'_>) -> Option<Arc<dyn Channel>> {
     for (name, (value, at)) in headers {
         if !value.contains("{{") && !value.contains("{%") {
             reader.sink().guard_secret(at, &format!("headers.{name}"), "");
-            if let Err(text) = header(&name, &value) {
+            if let Err(text) = header::parse(&name, &value, &OWN) {
                 reader.sink().error(at, text);
                 wrong = true;
             }
             fixed.insert(name, value);
             continue;
         }
-        match header_name(&name) {
+        match header::name(&name, &OWN) {
             Ok(header) => {
                 let what = format!("`headers.{name}`");
                 templates.add_secret(reader.sink(), header.as_str(), &what, value, at, &|text| {
@@ -377,11 +368,11 @@ fn read(reading: &mut Reading<'_>) -> Option<Arc<dyn Channel>> {
 
 /// Reads `template`: the body, and what it is.
 fn templates(reader: &mut Reader<'_>) -> (Templates, HeaderValue) {
-    let mut content_type = HeaderValue::from_static(JSON);
+    let mut content_type = content::JSON;
     // First, as it says how to judge the body.
     if let Some(section) = reader.table("template") {
         let mut inner = section.read(reader.sink());
-        content_type = read_content_type(&mut inner);
+        content_type = content::read(&mut inner);
         inner.require("body", "\"{{ text }}\"");
     }
     let json = is_json(&content_type);
@@ -396,57 +387,12 @@ fn templates(reader: &mut Reader<'_>) -> (Templates, HeaderValue) {
     (templates, content_type)
 }
 
-/// Reads `content_type` of a `template`: what the body is.
-pub(super) fn read_content_type(template: &mut Reader<'_>) -> HeaderValue {
-    let json = HeaderValue::from_static(JSON);
-    let Some((text, at)) = template.text_at("content_type") else { return json };
-    HeaderValue::from_str(&text).unwrap_or_else(|_| {
-        let message = "`template.content_type` has characters that no header can hold";
-        template.sink().error(at, message);
-        json
-    })
-}
-
-pub(super) fn is_json(content_type: &HeaderValue) -> bool {
-    let text = content_type.to_str().unwrap_or_default();
-    text.split(';').next().is_some_and(|kind| kind.trim().to_ascii_lowercase().ends_with("json"))
-}
-
-pub(super) fn valid(text: &str) -> Result<(), String> {
-    let error = match serde_json::from_str::<serde::de::IgnoredAny>(text) {
-        Ok(_) => return Ok(()),
-        Err(error) => error,
-    };
-    Err(format!(
-        "what it makes is not JSON: {error}; write values as {{{{ … | json }}}}, without quotes \
-         around them, or set another content_type"
-    ))
-}
-
 fn address(text: &str) -> Result<Url, String> {
     let url = Url::parse(text.trim()).map_err(|e| format!("the URL is not valid: {e}"))?;
     match url.scheme() {
         "http" | "https" => Ok(url),
         other => Err(format!("the URL must begin with https:// or http://, not {other}:")),
     }
-}
-
-fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let header = header_name(name)?;
-    let mut value = HeaderValue::from_str(value).map_err(|_| {
-        format!("the value of the header '{name}' has characters that no header can hold")
-    })?;
-    value.set_sensitive(true);
-    Ok((header, value))
-}
-
-fn header_name(name: &str) -> Result<HeaderName, String> {
-    let header = HeaderName::from_bytes(name.as_bytes())
-        .map_err(|_| format!("'{name}' is not a valid header name"))?;
-    if OWN.contains(&header.as_str()) {
-        return Err(format!("the header '{name}' is set by keepwell itself"));
-    }
-    Ok(header)
 }
 
 impl Channel for Webhook {
@@ -480,72 +426,4 @@ fn sign(key: &[u8], id: &str, seconds: &str, body: &[u8]) -> String {
         mac.update(part);
     }
     format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
-}
-
-/// The JSON that receivers get. Fields are only ever added.
-pub(super) fn body(message: &Outgoing, story: &Story, plain: bool) -> Value {
-    let notification = &message.notification;
-    if plain {
-        return json!({ "text": story::text(story), "timestamp": rfc3339(notification.at) });
-    }
-    let mut body = envelope(message, story);
-    body["text"] = json!(story::text(story));
-    let mut room = LOG;
-    let mut alerts: Vec<Value> = notification.items.iter().map(fields::alert).collect();
-    for alert in &mut alerts {
-        let lines = alert["lines"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        match room.checked_sub(lines.map(str::len).sum()) {
-            Some(left) => room = left,
-            None => alert["lines"] = json!([]),
-        }
-    }
-    body["alerts"] = json!(alerts);
-    if !notification.notices.is_empty() {
-        body["notices"] = json!(fields::notices(message));
-    }
-    if let Some(report) = fields::report(message) {
-        body["report"] = report;
-    }
-    body
-}
-
-/// For a receiver to whom the whole was too much: what happened, and which alerts it is about.
-fn short(message: &Outgoing, story: &Story, plain: bool) -> Value {
-    if plain {
-        let at = rfc3339(message.notification.at);
-        return json!({ "text": story.title, "timestamp": at });
-    }
-    const KEPT: [&str; 7] = ["id", "event", "check", "kind", "severity", "opened", "resolved"];
-    let mut body = envelope(message, story);
-    body["text"] = json!(story.title);
-    let alerts = message.notification.items.iter().map(|item| {
-        let all = fields::alert(item);
-        KEPT.iter().map(|key| ((*key).to_owned(), all[*key].clone())).collect::<Value>()
-    });
-    body["alerts"] = alerts.collect();
-    body
-}
-
-fn envelope(message: &Outgoing, story: &Story) -> Value {
-    let notification = &message.notification;
-    json!({
-        "subject": story.title,
-        "timestamp": rfc3339(notification.at),
-        "event": fields::event(message),
-        "status": fields::status(message),
-        "severity": notification.severity(),
-        "host": notification.host,
-        "labels": *notification.labels,
-        "id": message.key,
-        "delayed_seconds": message.delayed.map(|d| d.as_secs()),
-        "omitted": notification.omitted,
-        "agent": { "name": "keepwell", "version": env!("CARGO_PKG_VERSION") },
-    })
-}
-
-fn written(body: &Value) -> Result<Vec<u8>, SendError> {
-    serde_json::to_vec(body).map_err(|error| SendError {
-        retry: Retry::Never,
-        text: format!("the message cannot be written as JSON: {error}"),
-    })
 }

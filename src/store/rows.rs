@@ -164,21 +164,21 @@ fn old_alert(json: &str) -> Option<AlertRecord> {
 }
 
 fn load_counts(conn: &Connection, _: Wall, loaded: &mut Loaded) -> rusqlite::Result<()> {
-    let mut select = conn.prepare("SELECT record FROM counts ORDER BY unit")?;
-    each(&mut select.query([])?, &mut loaded.saved.counts, &mut loaded.not_understood)
+    let select = "SELECT record FROM counts ORDER BY unit";
+    each(conn, select, &mut loaded.saved.counts, &mut loaded.not_understood)
 }
 
 fn load_holds(conn: &Connection, _: Wall, loaded: &mut Loaded) -> rusqlite::Result<()> {
-    let mut select = conn.prepare("SELECT record FROM holds ORDER BY number")?;
-    each(&mut select.query([])?, &mut loaded.saved.holds, &mut loaded.not_understood)
+    let select = "SELECT record FROM holds ORDER BY number";
+    each(conn, select, &mut loaded.saved.holds, &mut loaded.not_understood)
 }
 
 fn load_silences(conn: &Connection, _: Wall, loaded: &mut Loaded) -> rusqlite::Result<()> {
     if loaded.schema < 2 {
         return Ok(());
     }
-    let mut select = conn.prepare("SELECT record FROM silences ORDER BY number")?;
-    each(&mut select.query([])?, &mut loaded.saved.silences, &mut loaded.not_understood)
+    let select = "SELECT record FROM silences ORDER BY number";
+    each(conn, select, &mut loaded.saved.silences, &mut loaded.not_understood)
 }
 
 fn load_outbox(conn: &Connection, _: Wall, loaded: &mut Loaded) -> rusqlite::Result<()> {
@@ -210,8 +210,8 @@ fn load_containers(conn: &Connection, _: Wall, loaded: &mut Loaded) -> rusqlite:
     if loaded.schema < 3 {
         return Ok(());
     }
-    let mut select = conn.prepare("SELECT record FROM containers ORDER BY id")?;
-    each(&mut select.query([])?, &mut loaded.saved.containers, &mut loaded.not_understood)
+    let select = "SELECT record FROM containers ORDER BY id";
+    each(conn, select, &mut loaded.saved.containers, &mut loaded.not_understood)
 }
 
 fn load_calls(conn: &Connection, _: Wall, loaded: &mut Loaded) -> rusqlite::Result<()> {
@@ -230,10 +230,13 @@ fn load_calls(conn: &Connection, _: Wall, loaded: &mut Loaded) -> rusqlite::Resu
 }
 
 fn each<T: DeserializeOwned>(
-    rows: &mut rusqlite::Rows<'_>,
+    conn: &Connection,
+    select: &str,
     into: &mut Vec<T>,
     not_understood: &mut usize,
 ) -> rusqlite::Result<()> {
+    let mut select = conn.prepare(select)?;
+    let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         into.extend(parse(text_of(row, 0)?, not_understood));
     }

@@ -8,7 +8,7 @@ use crate::docker::{Address, Client, DockerError, Endpoint};
 use crate::sources::containers::{Found, engines};
 
 use super::super::{Finding, Level};
-use super::count;
+use super::{asked, count};
 
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -37,19 +37,14 @@ pub(super) fn find(plan: &Plan) -> Vec<Finding> {
                       elsewhere set containers.engines";
         return vec![Finding::bad("containers", Level::Warn, text, remedy)];
     }
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-        return Vec::new();
-    };
-    let findings = runtime.block_on(async {
+    let findings = asked(async {
         let mut findings = Vec::new();
         for engine in &found {
             findings.push(judged(engine, ask(engine).await, wanted));
         }
         findings
     });
-    // A name look-up that hangs must not keep the process.
-    runtime.shutdown_background();
-    findings
+    findings.unwrap_or_default()
 }
 
 fn off(wanted: Wanted) -> Finding {
@@ -142,15 +137,10 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::*;
-    use crate::app::plan;
-    use crate::config::Options;
+    use crate::cli::findings::tests::plan;
 
     fn findings(text: &str) -> Vec<Finding> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("k.toml");
-        std::fs::write(&path, text).unwrap();
-        let options = Options::new(Some(&path), Default::default(), true, "host".into()).lenient();
-        find(&plan::load(&options).unwrap_or_else(|found| panic!("{found}")))
+        find(&plan(text))
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::config::Http;
 use crate::surfaces::http::{BindError, bind};
 
 use super::super::{Finding, Level};
+use super::asked;
 
 const LIMIT: Duration = Duration::from_secs(2);
 /// An answer of `/health` is far shorter.
@@ -35,10 +36,10 @@ fn name(address: SocketAddr) -> String {
 /// Who has an address.
 fn port(address: SocketAddr) -> Finding {
     let name = name(address);
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+    // The socket needs a runtime.
+    let Some(taken) = asked(async { bind::tcp(address).map(drop) }) else {
         return Finding::bad(name, Level::Warn, "could not be tried", "try again");
     };
-    let taken = runtime.block_on(async { bind::tcp(address).map(drop) });
     match taken {
         Ok(()) => Finding::ok(name, "free: nobody listens on it now"),
         Err(BindError::InUse { by: Some(by), .. }) if by.starts_with("systemd (") => {

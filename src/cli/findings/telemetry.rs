@@ -3,10 +3,10 @@
 
 use crate::app::clock;
 use crate::app::plan::Plan;
-use crate::outbound::{Retry, SendError};
-use crate::telemetry::Exporter;
+use crate::outbound::Retry;
 
 use super::super::{Finding, Level};
+use super::asked;
 
 pub(super) fn find(plan: &Plan) -> Vec<Finding> {
     let settings = &plan.config.telemetry;
@@ -21,7 +21,9 @@ pub(super) fn find(plan: &Plan) -> Vec<Finding> {
             let text =
                 format!("measurements go to {to}; not tried: only the service sees its headers");
             findings.push(Finding::ok(name, text));
-        } else if let Some(answer) = exporter.and_then(|exporter| probe(exporter)) {
+        } else if let Some(answer) =
+            exporter.and_then(|exporter| asked(exporter.probe(clock::now())))
+        {
             findings.push(match answer {
                 Ok(said) => Finding::ok(name, format!("{to} takes measurements: {said}")),
                 Err(error) => {
@@ -62,27 +64,13 @@ fn remedy(retry: &Retry) -> &'static str {
     }
 }
 
-/// What a receiver answers to no measurements at all; none without the means to ask.
-fn probe(exporter: &Exporter) -> Option<Result<String, SendError>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-    let answer = runtime.block_on(exporter.probe(clock::now()));
-    // A name look-up that hangs must not keep the process.
-    runtime.shutdown_background();
-    Some(answer)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::app::plan;
-    use crate::config::Options;
+    use crate::cli::findings::tests::plan;
 
     fn findings(text: &str) -> Vec<Finding> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("k.toml");
-        std::fs::write(&path, text).unwrap();
-        let options = Options::new(Some(&path), Default::default(), true, "host".into()).lenient();
-        find(&plan::load(&options).unwrap_or_else(|found| panic!("{found}")))
+        find(&plan(text))
     }
 
     #[test]

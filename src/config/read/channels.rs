@@ -34,17 +34,9 @@ pub(super) fn channels(
         let mut reader = section.read(sink);
         reader.require("name", "\"ops\"");
         reader.require("type", "\"webhook\"");
-        let name = reader.text_at("name").filter(|(name, at)| {
-            let plain = name.len() <= 64
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-            if !plain {
-                reader
-                    .sink()
-                    .error(*at, "the name of a channel is made of letters, digits, - and _");
-            }
-            known.push(name.clone());
-            plain
-        });
+        let name = reader.text_at("name");
+        known.extend(name.iter().map(|(name, _)| name.clone()));
+        let name = name.filter(|(name, at)| names.plain(name, *at, reader.sink()));
         let kind = reader.text_at("type");
         let mut rule = ChannelRule::new("", "");
         if let Some((severity, notices)) = reader.one_of("min_severity", &LEAST) {
@@ -59,14 +51,8 @@ pub(super) fn channels(
             rule.max_per_minute = most;
         }
         rule.digest = reader.duration("digest", Duration::ZERO, HOUR).filter(|d| !d.is_zero());
-        #[cfg(test)]
-        for key in COMMON {
-            reader.sink().asked.insert(format!("channel.{key}"));
-        }
         // Not finished here: the rest of its keys are the kind's.
-        for key in COMMON {
-            section.take_out(key);
-        }
+        section.take_out(&COMMON, sink);
         if let (Some((name, at)), Some((kind, kind_at))) = (name, kind)
             && names.add(&name, at, sink)
         {

@@ -26,26 +26,14 @@ pub(super) fn hooks(sections: &mut Sections, sink: &mut Sink) -> Vec<HookSection
         let mut reader = section.read(sink);
         reader.require("name", "\"registry\"");
         reader.require("type", "\"discovery\"");
-        let own = reader.text_at("name").filter(|(name, at)| {
-            let plain = name.len() <= 64
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-            if !plain {
-                reader.sink().error(*at, "the name of a hook is made of letters, digits, - and _");
-            }
-            plain
-        });
+        let own = reader.text_at("name");
+        let own = own.filter(|(name, at)| names.plain(name, *at, reader.sink()));
         let kind = reader.text_at("type");
         let events = events(&mut reader);
         let events_at = reader.has("events").then(|| reader.place_of("events"));
         let who = who(&mut reader);
-        #[cfg(test)]
-        for key in COMMON {
-            reader.sink().asked.insert(format!("hook.{key}"));
-        }
         // Not finished here: the rest of its keys are the kind's.
-        for key in COMMON {
-            section.take_out(key);
-        }
+        section.take_out(&COMMON, sink);
         if let (Some((name, at)), Some((kind, kind_at))) = (own, kind)
             && names.add(&name, at, sink)
         {

@@ -40,14 +40,8 @@ pub(super) fn probes(
         let mut reader = section.read(sink);
         reader.require("name", "\"site\"");
         reader.require("type", "\"git\"");
-        let name = reader.text_at("name").filter(|(name, at)| {
-            let plain = name.len() <= 64
-                && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-            if !plain {
-                reader.sink().error(*at, "the name of a probe is made of letters, digits, - and _");
-            }
-            plain
-        });
+        let name = reader.text_at("name");
+        let name = name.filter(|(name, at)| names.plain(name, *at, reader.sink()));
         let kind = reader.text_at("type");
         let interval = reader.duration("interval", 10 * SECOND, DAY);
         let timeout = reader.duration("timeout", SECOND, 600 * SECOND);
@@ -63,14 +57,8 @@ pub(super) fn probes(
         let confirm = confirm(&mut reader, Confirm::default(), |_| Duration::ZERO);
         let check = name.as_ref().map(|(name, _)| format!("probe:{name}"));
         told.read(&mut reader, check.as_deref().as_slice());
-        #[cfg(test)]
-        for key in COMMON {
-            reader.sink().asked.insert(format!("probe.{key}"));
-        }
         // Not finished here: the rest of its keys are the kind's.
-        for key in COMMON {
-            section.take_out(key);
-        }
+        section.take_out(&COMMON, sink);
         if let (Some((name, at)), Some((kind, kind_at))) = (name, kind)
             && names.add(&name, at, sink)
         {

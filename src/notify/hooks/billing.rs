@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use reqwest::{Method, StatusCode, Url};
+use reqwest::{Method, Url};
 use serde::Serialize;
 
-use super::receiver::{HEADERS, LIMIT, Receiver, TOKEN, json, url, url_key};
+use super::receiver::{HEADERS, LIMIT, Receiver, Request, TOKEN, json, url, url_key};
 use super::{Hook, Kind, Outgoing};
 use crate::config::{HookSection, Sink};
 use crate::engine::hook::Transition;
 use crate::engine::time::Wall;
-use crate::notify::{BoxFuture, SendError};
-use crate::outbound::{self as http, Clients};
+use crate::outbound::{self as http, Clients, SendError};
 
 pub(super) const KIND: Kind = Kind {
     name: "billing",
@@ -31,12 +30,6 @@ pub(super) const KIND: Kind = Kind {
     read,
 };
 
-struct Billing {
-    name: Arc<str>,
-    url: Url,
-    receiver: Receiver,
-}
-
 /// What is posted; the order is part of the contract.
 #[derive(Serialize)]
 struct Event<'a> {
@@ -52,7 +45,9 @@ fn read(section: &HookSection, clients: &mut Clients, sink: &mut Sink) -> Option
     let receiver = Receiver::read(&mut reader, clients);
     let url = url(&mut reader, "\"http://billing.example.org/events\"");
     reader.finish();
-    Some(Arc::new(Billing { name: section.name.clone(), url: url?, receiver: receiver? }))
+    let (url, receiver) = (url?, receiver?);
+    let address = url.to_string();
+    Some(receiver.told(&section.name, address, move |call| request(&url, call)))
 }
 
 /// With milliseconds and an offset, as in `2025-08-19T07:17:22.193+00:00`.
@@ -60,40 +55,19 @@ pub(super) fn timestamp(at: Wall) -> String {
     at.written("%Y-%m-%dT%H:%M:%S%.3f+00:00")
 }
 
-impl Billing {
-    async fn post(&self, outgoing: &Outgoing) -> Result<String, SendError> {
-        let call = &outgoing.call;
-        let event = Event {
-            event: match call.transition {
-                // Nobody is charged for how it ended.
-                Transition::Died => Transition::Stopped.as_str(),
-                other => other.as_str(),
-            },
-            container_id: &call.container.id,
-            image: &call.container.image,
-            timestamp: timestamp(call.at),
-            host: &call.host,
-        };
-        let body = Some(json(&event)?);
-        let answer = self.receiver.ask(outgoing, Method::POST, &self.url, body).await?;
-        // It knows already.
-        if answer.status == StatusCode::CONFLICT {
-            return Ok(answer.status.to_string());
-        }
-        answer.judge(&self.url)
-    }
-}
-
-impl Hook for Billing {
-    fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    fn address(&self) -> &str {
-        self.url.as_str()
-    }
-
-    fn tell<'a>(&'a self, call: &'a Outgoing) -> BoxFuture<'a, Result<String, SendError>> {
-        Box::pin(self.post(call))
-    }
+fn request(url: &Url, outgoing: &Outgoing) -> Result<Request, SendError> {
+    let call = &outgoing.call;
+    let event = Event {
+        event: match call.transition {
+            // Nobody is charged for how it ended.
+            Transition::Died => Transition::Stopped.as_str(),
+            other => other.as_str(),
+        },
+        container_id: &call.container.id,
+        image: &call.container.image,
+        timestamp: timestamp(call.at),
+        host: &call.host,
+    };
+    let body = Some(json(&event)?);
+    Ok(Request { method: Method::POST, url: url.clone(), body, known: &[409] })
 }

@@ -10,15 +10,14 @@ use reqwest::{Method, Url};
 use serde_json::json;
 
 use super::billing::timestamp;
-use super::receiver::{HEADERS, LIMIT, Receiver, TOKEN, json as written, url_key};
+use super::receiver::{HEADERS, LIMIT, Receiver, Request, TOKEN, json as written, url_key};
 use super::{Hook, Kind, Outgoing};
 use crate::config::{HookSection, Key, KeyKind, Reader, Secret, Sink};
 use crate::engine::hook::{HookCall, HookContainer, Transition};
 use crate::engine::time::{Now, Wall};
+use crate::notify::template::content::{self, is_json, valid};
 use crate::notify::template::{self, Context, Labels, Set};
-use crate::notify::webhook::{is_json, read_content_type, valid};
-use crate::notify::{BoxFuture, Retry, SendError};
-use crate::outbound::{self as http, Clients};
+use crate::outbound::{self as http, Clients, Retry, SendError};
 
 pub(super) const KIND: Kind = Kind {
     name: "http",
@@ -54,13 +53,7 @@ pub(super) const KIND: Kind = Kind {
 
 const TEMPLATE: &[Key] = &[
     template::key("body", "\"{\\\"text\\\": {{ container.name | json }}}\"", "What is sent."),
-    Key {
-        name: "content_type",
-        kind: KeyKind::Text,
-        default: "\"application/json\"",
-        example: "\"text/plain; charset=utf-8\"",
-        doc: "What the body is; JSON is checked.",
-    },
+    content::KEY,
 ];
 
 const METHODS: [(&str, &str); 5] =
@@ -69,15 +62,11 @@ const URL: &str = "url";
 const BODY: &str = "body";
 
 struct Custom {
-    name: Arc<str>,
     /// The template of the URL, by the name [`URL`].
     url: Set,
-    /// The same as it was written.
-    address: String,
     method: Method,
     /// The template of the body, by the name [`BODY`], and what it is.
     body: Option<(Set, HeaderValue)>,
-    receiver: Receiver,
 }
 
 fn read(section: &HookSection, clients: &mut Clients, sink: &mut Sink) -> Option<Arc<dyn Hook>> {
@@ -91,15 +80,11 @@ fn read(section: &HookSection, clients: &mut Clients, sink: &mut Sink) -> Option
         reader.sink().error(at, format!("a request with the method {method} has no body"));
     }
     reader.finish();
-    Some(Arc::new(Custom {
-        name: section.name.clone(),
-        url: url?,
-        address: address?,
-        // Invariant: the words above are methods.
-        method: Method::from_bytes(method.as_bytes()).unwrap_or(Method::POST),
-        body,
-        receiver: receiver?.into_webhook(),
-    }))
+    // Invariant: the words above are methods.
+    let method = Method::from_bytes(method.as_bytes()).unwrap_or(Method::POST);
+    let custom = Custom { url: url?, method, body };
+    let receiver = receiver?.into_webhook();
+    Some(receiver.told(&section.name, address?, move |call| custom.request(call)))
 }
 
 /// Reads `url`. The host stands still: what a container says of itself must not choose it.
@@ -124,21 +109,35 @@ fn address(reader: &mut Reader<'_>) -> Option<(Set, String)> {
         return None;
     }
     let mut set = Set::for_urls();
-    let check = |text: &str| Url::parse(text).map(drop).map_err(|error| error.to_string());
+    let check = |text: &str| parsed(text).map(drop);
     match set.add(URL, text.to_owned(), &check, false, &samples) {
         Ok(()) => Some((set, text.to_owned())),
         Err(fault) => {
-            reader.sink().error(at, format!("`hook.url`: {}", fault.text));
+            let error = reader.sink().error(at, format!("`hook.url`: {}", fault.text));
+            // The URL itself may be a secret.
+            if !fault.shows {
+                error.hint(fault.hint);
+            }
             None
         }
     }
+}
+
+/// A URL that leads where it says: `..` would lead out of its part of the path, also when it comes
+/// of two values that stand side by side.
+fn parsed(text: &str) -> Result<Url, String> {
+    let path = text.split(['?', '#']).next().unwrap_or_default();
+    if let Some(part) = path.split('/').skip(3).find(|part| [".", ".."].contains(part)) {
+        return Err(format!("\"{part}\" cannot be a part of its path"));
+    }
+    Url::parse(text).map_err(|error| error.to_string())
 }
 
 /// Reads `template`: the body, and what it is.
 fn body(reader: &mut Reader<'_>) -> Option<(Set, HeaderValue)> {
     let section = reader.table("template")?;
     let mut inner = section.read(reader.sink());
-    let content_type = read_content_type(&mut inner);
+    let content_type = content::read(&mut inner);
     inner.require("body", "\"{{ container.name }}\"");
     let source = template::source(&mut inner, "body");
     let made = source.and_then(|(source, at)| {
@@ -158,7 +157,7 @@ fn body(reader: &mut Reader<'_>) -> Option<(Set, HeaderValue)> {
 }
 
 impl Custom {
-    async fn call(&self, outgoing: &Outgoing) -> Result<String, SendError> {
+    fn request(&self, outgoing: &Outgoing) -> Result<Request, SendError> {
         let failed = |what: &str, why: String| SendError {
             retry: Retry::Never,
             text: format!("the template of the {what} failed: {why}"),
@@ -167,7 +166,7 @@ impl Custom {
             .url
             .render(URL, context(outgoing))
             .map_err(|error| failed("URL", template::words(&error)))?;
-        let url = Url::parse(&url).map_err(|error| failed("URL", error.to_string()))?;
+        let url = parsed(&url).map_err(|why| failed("URL", why))?;
         let body = match &self.body {
             _ if [Method::GET, Method::DELETE].contains(&self.method) => None,
             None => Some(written(&all(outgoing))?),
@@ -181,21 +180,7 @@ impl Custom {
                 Some((content_type.clone(), text.into_bytes()))
             }
         };
-        self.receiver.ask(outgoing, self.method.clone(), &url, body).await?.judge(&url)
-    }
-}
-
-impl Hook for Custom {
-    fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    fn address(&self) -> &str {
-        &self.address
-    }
-
-    fn tell<'a>(&'a self, call: &'a Outgoing) -> BoxFuture<'a, Result<String, SendError>> {
-        Box::pin(self.call(call))
+        Ok(Request { method: self.method.clone(), url, body, known: &[] })
     }
 }
 

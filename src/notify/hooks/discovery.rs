@@ -5,12 +5,11 @@ use std::sync::Arc;
 use reqwest::{Method, Url};
 use serde::Serialize;
 
-use super::receiver::{HEADERS, LIMIT, Receiver, TOKEN, json, url, url_key};
+use super::receiver::{HEADERS, LIMIT, Receiver, Request, TOKEN, json, url, url_key};
 use super::{Hook, Kind, Outgoing};
 use crate::config::{HookSection, Sink};
 use crate::engine::hook::{HookContainer, Transition};
-use crate::notify::{BoxFuture, Retry, SendError};
-use crate::outbound::{self as http, Clients};
+use crate::outbound::{self as http, Clients, Retry, SendError};
 
 pub(super) const KIND: Kind = Kind {
     name: "discovery",
@@ -29,12 +28,6 @@ pub(super) const KIND: Kind = Kind {
     events: &[Transition::Started, Transition::Stopped, Transition::Died, Transition::Removed],
     read,
 };
-
-struct Discovery {
-    name: Arc<str>,
-    base: Url,
-    receiver: Receiver,
-}
 
 /// What is registered; the order is part of the contract.
 #[derive(Serialize)]
@@ -57,69 +50,51 @@ fn read(section: &HookSection, clients: &mut Clients, sink: &mut Sink) -> Option
     let receiver = Receiver::read(&mut reader, clients);
     let base = url(&mut reader, "\"http://registry.example.org:8500\"");
     reader.finish();
-    Some(Arc::new(Discovery { name: section.name.clone(), base: base?, receiver: receiver? }))
+    let (base, receiver) = (base?, receiver?);
+    let address = base.to_string();
+    Some(receiver.told(&section.name, address, move |call| request(&base, call)))
 }
 
-impl Discovery {
-    /// `BASE/registry/endpoints`, with what is said further behind it.
-    fn address(&self, further: &[&str]) -> Url {
-        let mut url = self.base.clone();
-        url.set_fragment(None);
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(["registry", "endpoints"]).extend(further);
-        }
-        url
+/// `BASE/registry/endpoints`, with what is said further behind it.
+fn address(base: &Url, further: &[&str]) -> Url {
+    let mut url = base.clone();
+    url.set_fragment(None);
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(["registry", "endpoints"]).extend(further);
     }
-
-    async fn call(&self, outgoing: &Outgoing) -> Result<String, SendError> {
-        let call = &outgoing.call;
-        let container = &call.container;
-        // With such an id a URL would be about all containers.
-        if ["", ".", ".."].contains(&&*container.id) {
-            let text = format!("\"{}\" is no id of a container", container.id);
-            return Err(SendError { retry: Retry::Never, text });
-        }
-        // What these statuses say is that the receiver knows already.
-        let (method, url, body, known): (_, _, _, &[u16]) = match call.transition {
-            Transition::Started => {
-                let endpoint = Endpoint {
-                    id: &container.id,
-                    image_id: &container.image,
-                    host: &call.host,
-                    port: container.port.unwrap_or(0),
-                    caps: caps(container),
-                };
-                (Method::POST, self.address(&[]), Some(json(&endpoint)?), &[409])
-            }
-            Transition::Removed => {
-                (Method::DELETE, self.address(&[&container.id]), None, &[404, 410])
-            }
-            _ => {
-                let mut url = self.address(&[&container.id, "status"]);
-                url.query_pairs_mut().append_pair("status", "DOWN");
-                (Method::PUT, url, None, &[404, 410])
-            }
-        };
-        let answer = self.receiver.ask(outgoing, method, &url, body).await?;
-        if known.contains(&answer.status.as_u16()) {
-            return Ok(answer.status.to_string());
-        }
-        answer.judge(&url)
-    }
+    url
 }
 
-impl Hook for Discovery {
-    fn name(&self) -> &Arc<str> {
-        &self.name
+fn request(base: &Url, outgoing: &Outgoing) -> Result<Request, SendError> {
+    let call = &outgoing.call;
+    let container = &call.container;
+    // With such an id a URL would be about all containers.
+    if ["", ".", ".."].contains(&&*container.id) {
+        let text = format!("\"{}\" is no id of a container", container.id);
+        return Err(SendError { retry: Retry::Never, text });
     }
-
-    fn address(&self) -> &str {
-        self.base.as_str()
-    }
-
-    fn tell<'a>(&'a self, call: &'a Outgoing) -> BoxFuture<'a, Result<String, SendError>> {
-        Box::pin(self.call(call))
-    }
+    Ok(match call.transition {
+        Transition::Started => {
+            let endpoint = Endpoint {
+                id: &container.id,
+                image_id: &container.image,
+                host: &call.host,
+                port: container.port.unwrap_or(0),
+                caps: caps(container),
+            };
+            let body = Some(json(&endpoint)?);
+            Request { method: Method::POST, url: address(base, &[]), body, known: &[409] }
+        }
+        Transition::Removed => {
+            let url = address(base, &[&container.id]);
+            Request { method: Method::DELETE, url, body: None, known: &[404, 410] }
+        }
+        _ => {
+            let mut url = address(base, &[&container.id, "status"]);
+            url.query_pairs_mut().append_pair("status", "DOWN");
+            Request { method: Method::PUT, url, body: None, known: &[404, 410] }
+        }
+    })
 }
 
 fn caps(container: &HookContainer) -> Caps {

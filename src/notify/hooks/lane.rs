@@ -129,12 +129,16 @@ impl HookLane {
                 }
             }
             Err(SendError { retry: Retry::Never, text }) => {
-                self.queue.refused(number, now);
+                let call = self.queue.refused(number, now);
+                let call = call.as_deref();
                 self.done(number);
                 self.report(Delivery::Refused(text.clone()));
                 tracing::warn!(
                     hook = &**self.hook.name(),
                     call = number,
+                    event = call.map(|call| call.transition.as_str()),
+                    container = call.map(|call| &*call.container.name),
+                    id = call.map(|call| &*call.container.id),
                     why = text,
                     "a call was refused for good and is given up"
                 );
@@ -200,7 +204,14 @@ impl HookLane {
                  store.max_size): the oldest are given up"
             );
             if self.gave_way.is_multiple_of(LOGGED) {
-                tracing::warn!(hook = &**self.hook.name(), call = call.number, "{text}");
+                tracing::warn!(
+                    hook = &**self.hook.name(),
+                    call = call.number,
+                    event = call.transition.as_str(),
+                    container = &*call.container.name,
+                    id = &*call.container.id,
+                    "{text}"
+                );
             }
             self.gave_way += 1;
             self.report(Delivery::Refused(text.clone()));

@@ -24,7 +24,7 @@ use crate::engine::time::Now;
 use crate::outbound::Clients;
 
 pub use lane::HookLane;
-pub use tries::MOST_CALLS;
+pub use tries::too_many;
 
 /// A kind of hook that a configuration can name.
 #[derive(Clone, Copy)]

@@ -1,20 +1,20 @@
-//! Whom a hook speaks with: the keys that all kinds have, and one request.
+//! Whom a hook speaks with: the keys that all kinds have, one request, and what its answer means.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, Url};
 
-use super::Outgoing;
+use super::{Hook, Outgoing};
 use crate::config::{Key, KeyKind, Reader, Secret};
+use crate::notify::template::content;
+use crate::notify::{BoxFuture, header};
 use crate::outbound::{self as http, Answer, Clients, Retry, Secrets, SendError};
 
 /// How long one request may take, unless said.
 const TIMEOUT: Duration = Duration::from_secs(5);
 const SECOND: Duration = Duration::from_secs(1);
-pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Headers that keepwell sets itself.
 const OWN: [&str; 6] = [
@@ -83,7 +83,7 @@ impl Receiver {
                 sound = false; // `config check` by another user than the service; it has warned.
                 continue;
             }
-            match header(&name, value.expose()) {
+            match header::parse(&name, value.expose().trim(), &OWN) {
                 Ok((name, value)) => drop(headers.insert(name, value)),
                 Err(text) => {
                     reader.sink().error(at, text);
@@ -95,7 +95,8 @@ impl Receiver {
         if let Some(token) = token {
             sound &= token.is_resolved();
             let at = reader.place_of("token");
-            match header(AUTHORIZATION.as_str(), &format!("Bearer {}", token.expose().trim())) {
+            let bearer = format!("Bearer {}", token.expose().trim());
+            match header::parse(AUTHORIZATION.as_str(), &bearer, &OWN) {
                 Ok((name, value)) => drop(headers.insert(name, value)),
                 Err(_) => {
                     let text = "`token` has characters that no header can hold";
@@ -115,14 +116,9 @@ impl Receiver {
         Self { webhook: true, ..self }
     }
 
-    /// One request and its answer.
-    pub(super) async fn ask(
-        &self,
-        outgoing: &Outgoing,
-        method: Method,
-        url: &Url,
-        body: Option<(HeaderValue, Vec<u8>)>,
-    ) -> Result<Answer, SendError> {
+    /// Makes a request, and says what the answer means for the call.
+    async fn ask(&self, outgoing: &Outgoing, request: Request) -> Result<String, SendError> {
+        let Request { method, url, body, known } = request;
         let takes_body = [Method::POST, Method::PUT, Method::PATCH].contains(&method);
         let mut request = self
             .client
@@ -140,8 +136,56 @@ impl Receiver {
             None => request,
         };
         let response =
-            request.send().await.map_err(|error| http::request_error(error, url, self.timeout))?;
-        Ok(Answer::read(response, outgoing.now.wall, self.secrets.clone()).await)
+            request.send().await.map_err(|error| http::request_error(error, &url, self.timeout))?;
+        let answer = Answer::read(response, outgoing.now.wall, self.secrets.clone()).await;
+        if known.contains(&answer.status.as_u16()) {
+            return Ok(answer.status.to_string());
+        }
+        answer.judge(&url)
+    }
+}
+
+/// What a receiver is asked for.
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) body: Option<(HeaderValue, Vec<u8>)>,
+    /// The statuses that say that it knows already.
+    pub(super) known: &'static [u16],
+}
+
+/// A hook of any kind: its receiver, and what it is asked for to tell of a call.
+struct Told<F> {
+    name: Arc<str>,
+    address: String,
+    receiver: Receiver,
+    request: F,
+}
+
+impl Receiver {
+    /// The hook `name` that tells this receiver, whose address is as the configuration says it.
+    pub(super) fn told<F>(self, name: &Arc<str>, address: String, request: F) -> Arc<dyn Hook>
+    where
+        F: Fn(&Outgoing) -> Result<Request, SendError> + Send + Sync + 'static,
+    {
+        Arc::new(Told { name: name.clone(), address, receiver: self, request })
+    }
+}
+
+impl<F> Hook for Told<F>
+where
+    F: Fn(&Outgoing) -> Result<Request, SendError> + Send + Sync,
+{
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn tell<'a>(&'a self, call: &'a Outgoing) -> BoxFuture<'a, Result<String, SendError>> {
+        Box::pin(async move { self.receiver.ask(call, (self.request)(call)?).await })
     }
 }
 
@@ -159,24 +203,11 @@ pub(super) fn url(reader: &mut Reader<'_>, example: &str) -> Option<Url> {
     }
 }
 
-fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let header = HeaderName::from_bytes(name.as_bytes())
-        .map_err(|_| format!("'{name}' is not a valid header name"))?;
-    if OWN.contains(&header.as_str()) {
-        return Err(format!("the header '{name}' is set by keepwell itself"));
-    }
-    let mut value = HeaderValue::from_str(value.trim()).map_err(|_| {
-        format!("the value of the header '{name}' has characters that no header can hold")
-    })?;
-    value.set_sensitive(true);
-    Ok((header, value))
-}
-
 /// A body as JSON without spaces.
 pub(super) fn json(body: &impl serde::Serialize) -> Result<(HeaderValue, Vec<u8>), SendError> {
     let body = serde_json::to_vec(body).map_err(|error| SendError {
         retry: Retry::Never,
         text: format!("the call cannot be written as JSON: {error}"),
     })?;
-    Ok((JSON, body))
+    Ok((content::JSON, body))
 }

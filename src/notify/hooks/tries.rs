@@ -14,7 +14,7 @@ use crate::store::CallRow;
 /// At most so many requests to one receiver at a time.
 pub(super) const SIDE_BY_SIDE: usize = 8;
 /// At most so many calls wait for one hook.
-pub const MOST_CALLS: usize = 10_000;
+pub(super) const MOST_CALLS: usize = 10_000;
 /// What a row of an earlier run may still have to wait.
 const RESUMED: Duration = Duration::from_secs(5 * 60);
 /// A receiver that refuses everybody is asked as seldom as one that has failed so often.
@@ -25,6 +25,21 @@ const BROKEN_AFTER: (u32, Duration) = (3, Duration::from_secs(60));
 const BROKEN_AT_LAST: Duration = Duration::from_secs(5 * 60);
 /// What a call takes besides its texts.
 const CALL: usize = 400;
+
+/// The numbers of the calls that are too many where no lane sees to it: the oldest of each hook that
+/// has more than may wait. `rows` is in the order of their numbers.
+pub fn too_many(rows: &[CallRow]) -> Vec<u64> {
+    let mut waiting: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut over = Vec::new();
+    for row in rows.iter().rev() {
+        let count = waiting.entry(&row.call.hook).or_default();
+        *count += 1;
+        if *count > MOST_CALLS {
+            over.push(row.call.number);
+        }
+    }
+    over
+}
 
 /// The calls of one hook.
 pub(super) struct Queue {
@@ -160,9 +175,11 @@ impl Queue {
         }
     }
 
-    /// A call is given up.
-    pub(super) fn refused(&mut self, number: u64, now: Now) {
+    /// A call is given up: which.
+    pub(super) fn refused(&mut self, number: u64, now: Now) -> Option<Arc<HookCall>> {
+        let call = self.calls.get(&number).map(|row| Arc::clone(&row.call));
         self.remove(number, now);
+        call
     }
 
     /// A call is to be tried again. `asked`: the receiver wants to be left alone for so long;

@@ -97,7 +97,7 @@ fn every_field_of_the_webhook_is_documented() {
 }
 
 fn webhook_body(message: &Outgoing, story: &story::Story) -> serde_json::Value {
-    super::super::webhook::body(message, story, false)
+    super::super::webhook::body::full(message, story, false)
 }
 
 /// The program of the documentation, as somebody would run it.

@@ -226,6 +226,12 @@ fn any_service_is_told_all_or_what_the_user_says() {
         asked(&receiver, &bare, &outgoing(Transition::Removed, container.clone()));
     assert_eq!((&*line, &*body), (&*format!("DELETE /{ID}"), ""));
     // What would lead elsewhere is given up.
+    let two =
+        hook("http", &receiver.url("/{{ container.labels.a }}{{ container.labels.b }}/x"), "");
+    let dots = ["a", "b"].map(|key| (key.to_owned(), ".".to_owned())).into();
+    let dots = HookContainer { labels: dots, ..container.clone() };
+    let error = block(two.tell(&outgoing(Transition::Started, dots))).unwrap_err();
+    assert_eq!(error.retry, Retry::Never, "{}", error.text);
     let up = HookContainer { id: "..".into(), ..container };
     let error = block(bare.tell(&outgoing(Transition::Removed, up))).unwrap_err();
     assert_eq!(error.retry, Retry::Never);

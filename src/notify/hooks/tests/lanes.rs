@@ -454,7 +454,11 @@ fn whatever_happens_the_order_of_a_container_holds_and_nothing_is_forgotten() {
         let gone = |queue: &mut Queue, flying: &mut Vec<Arc<HookCall>>, waiting: &mut BTreeMap<Arc<str>, VecDeque<u64>>, n: u8, taken: bool, at: Now| {
             if flying.is_empty() { return }
             let call = flying.remove(usize::from(n) % flying.len());
-            if taken { queue.taken(call.number, at) } else { queue.refused(call.number, at) }
+            if taken {
+                queue.taken(call.number, at);
+            } else {
+                assert_eq!(queue.refused(call.number, at).as_ref(), Some(&call));
+            }
             assert_eq!(waiting.get_mut(&call.container.id).unwrap().pop_front(), Some(call.number));
         };
         for op in ops {
@@ -495,4 +499,18 @@ fn whatever_happens_the_order_of_a_container_holds_and_nothing_is_forgotten() {
         prop_assert_eq!(queue.len(), 0);
         prop_assert!(!queue.in_trouble());
     });
+}
+
+#[test]
+fn where_no_lane_runs_the_oldest_of_each_hook_give_way() {
+    let row = |number: u64| {
+        let mut call = (*call_of(number, Transition::Started, container())).clone();
+        call.hook = if number.is_multiple_of(2) { "even".into() } else { "odd".into() };
+        CallRow::new(Arc::new(call))
+    };
+    let most = MOST_CALLS as u64;
+    let mut rows: Vec<CallRow> = (0..2 * most).map(row).collect();
+    assert_eq!(too_many(&rows), [0; 0], "each has as many as may wait");
+    rows.extend([row(2 * most), row(2 * most + 2)]);
+    assert_eq!(too_many(&rows), [2, 0]);
 }

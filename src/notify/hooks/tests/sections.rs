@@ -130,6 +130,8 @@ fn what_is_wrong_in_a_file_is_an_error() {
         (typed("http", "url = \"http://{{ host }}/x\""), "the host cannot be a template"),
         (typed("http", "url = \"http://x/{{ nothing }}\""), "there is no variable `nothing`"),
         (typed("http", "url = \"http://x/{{ container.colour }}\""), "there is no such value"),
+        (typed("http", "url = \"http://x/{{ container.colour }}\""), "hint: there are: container,"),
+        (typed("http", "url = \"http://x/a/../b\""), "\"..\" cannot be a part of its path"),
         (
             typed("http", "url = \"http://x/\"\ntemplate = { body = \"{{ container.name }}\" }"),
             "what it makes is not JSON",

@@ -58,7 +58,7 @@ impl Server {
     }
 }
 
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 impl Drop for Server {
     fn drop(&mut self) {

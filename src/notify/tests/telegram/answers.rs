@@ -10,7 +10,7 @@ fn sent(
     let receiver = Receiver::new(replies);
     let mut settings = settings(&receiver);
     settings.chats = chats.iter().map(|id| Chat::Id(*id)).collect();
-    settings.timeout = Duration::from_millis(300);
+    settings.timeout = Duration::from_secs(3);
     let result = block(telegram(settings).send(&opened()));
     let host = receiver.url("");
     let hidden = |text: String| {
@@ -102,7 +102,7 @@ fn each_answer_says_whether_to_try_again() {
             "SERVER answered 404 Not Found; this is not how Telegram answers: check `api`, and the \
              proxy if there is one",
         ),
-        (Reply::Hang, Retry::Later(None), "SERVER did not answer within 300 ms"),
+        (Reply::Hang, Retry::Later(None), "SERVER did not answer within 3 s"),
     ];
     for (reply, retry, text) in cases {
         let error = error(reply);

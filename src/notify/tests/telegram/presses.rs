@@ -470,6 +470,16 @@ fn with_a_wrong_token_it_rests_and_is_not_asked_again() {
         let listening = telegram(settings(&receiver)).listen(acts).unwrap();
         // Ended, it would be started again for ever.
         let ended = block(async {
+            let mut listening = std::pin::pin!(listening);
+            let asked = async {
+                while receiver.requests().is_empty() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::select! {
+                () = asked => {}
+                _ = &mut listening => return true,
+            }
             tokio::time::timeout(Duration::from_millis(300), listening).await.is_ok()
         });
         assert!(!ended);
