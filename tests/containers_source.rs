@@ -224,6 +224,31 @@ fn a_daemon_that_is_killed_is_told_late_and_found_again() {
 }
 
 #[test]
+fn an_engine_that_was_removed_is_in_the_end_missed_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let places = Places { root: dir.path().into(), runtime: None, docker_host: None };
+    let known = || {
+        let engines = Engines::default();
+        engines.known_up_to([("docker".into(), Wall(1))].into());
+        engines
+    };
+    let soon = Settings { removed: Duration::from_secs(1), ..settings() };
+    let engines = known();
+    let seen = Watched::in_places(places, soon.clone(), engines.clone(), false);
+    seen.part(0, "absent");
+    assert!(engines.known().is_empty(), "a reload does not miss it again");
+    drop(seen);
+
+    // What something names is missed however long it is away.
+    let engines = known();
+    let address = format!("unix://{}/run/docker.sock", dir.path().display());
+    let soon = Settings { removed: Duration::ZERO, ..soon };
+    let seen = Watched::with(&address, soon, engines.clone(), false);
+    seen.part(0, "broken");
+    assert!(!engines.known().is_empty());
+}
+
+#[test]
 fn a_daemon_that_hangs_is_noticed() {
     let Some(docker) = Dockerd::start() else { return };
     let quick = Settings { quiet: Duration::from_millis(500), ..settings() };
@@ -311,9 +336,10 @@ fn what_containers_use_is_the_same_by_files_and_by_asking() {
     // Numbers of processes are those of the daemon's namespace: elsewhere they prove nothing.
     for (how, seen) in [("asked", &asked), ("read", &read)] {
         let used = seen.wait(&format!("{how}: it is busy"), |all| {
-            usage(all, &id).filter(|u| u.cpus.is_some_and(|cpus| cpus > 0.2))
+            // Of a machine that others keep busy it may have little; and a look that was held up
+            // has more in it than its time.
+            usage(all, &id).filter(|u| u.cpus.is_some_and(|cpus| cpus > 0.02 && cpus < 1.5))
         });
-        assert!(used.cpus.unwrap() < 1.5, "{how}: {used:?}");
         assert!(used.memory.is_some_and(|m| (10_000..50_000_000).contains(&m)), "{how}: {used:?}");
         assert_eq!(used.pids, Some(1), "{how}");
         assert!(used.cpu_seconds.is_some(), "{how}");
@@ -376,7 +402,7 @@ fn events_tell_the_labels_of_what_came_and_went() {
     let before = Wall(clock::wall_us());
     let labels = ["--label", "keepwell.hooks=false", "--label", "tier=front-1"];
     docker.run("brief", &[&["--rm"][..], &labels].concat(), &["true"]);
-    clock::wait_for(Duration::from_secs(60), "its removal", || {
+    clock::wait_for(watched::SOON, "its removal", || {
         docker.must(&["ps", "--all", "--quiet"]).trim().is_empty().then_some(())
     });
     let engines = Engines::new([("docker".into(), before)].into());

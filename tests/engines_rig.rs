@@ -20,10 +20,10 @@ use clock::wait_until;
 use dockerd::Dockerd;
 use podman::Podman;
 
-/// Waits for it, 30 s at most.
+/// Waits for it; a busy machine gets time.
 #[track_caller]
 fn soon(what: &str, so: impl FnMut() -> bool) {
-    wait_until(Duration::from_secs(30), what, so);
+    wait_until(Duration::from_secs(120), what, so);
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_docker_daemon_is_had_with_all_that_tests_need() {
     }
     // What it does not answer while it hangs it answers after.
     docker.freeze();
-    assert_eq!(docker.status("sleeper"), "");
+    assert!(!nest::answers(&docker.socket()));
     docker.thaw();
     assert_eq!(docker.status("sleeper"), "running");
     // Killed, it leaves its containers alive; what it has, it has again.
@@ -109,7 +109,7 @@ fn podman_is_had_with_all_that_tests_need() {
     podman.start_service();
     assert_eq!(podman.status("checked"), "running");
     podman.freeze();
-    assert_eq!(podman.status("checked"), "");
+    assert!(!nest::answers(&podman.socket()));
     podman.thaw();
     podman.must(&["stop", "--time=0", "checked"]);
     soon("it is stopped", || podman.status("checked") == "exited");

@@ -298,7 +298,7 @@ fn every_event_arrives_in_order_though_keepwell_is_killed_again_and_again() {
 
     // A busy machine takes more of them until enough has happened.
     let kills = kill_again_and_again(folder, LIFE, |kills| {
-        kills >= 4 * KILLS || kills >= KILLS && known(folder).0.values().sum::<u64>() >= EVENTS
+        kills >= 20 * KILLS || kills >= KILLS && known(folder).0.values().sum::<u64>() >= EVENTS
     });
     live_to_the_end(folder, || format!("{} calls wait", known(folder).1));
 

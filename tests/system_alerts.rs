@@ -87,14 +87,14 @@ on_each_image! {
         let all = ["db", "bound", "app", "late", "other"];
         c.systemctl(&[&["start"], &all[..]].concat());
         let named: String =
-            all.iter().map(|name| format!("[[unit]]\nname = \"{name}\"\n")).collect();
+            all.iter().map(|name| format!("[[unit]]\nname = \"{name}\"\ncrash_loop = {{ max = 100 }}\n")).collect();
         let named = named.replace(
             "name = \"late\"\n",
             &format!("name = \"late\"\nrequired = true\nrestart = true\n{QUICK}\n"),
         );
         c.install_keepwell(
             &format!(
-                "{UNITS_ONLY}[alerts]\ngroup_wait = \"4s\"\n\n{}{named}",
+                "{UNITS_ONLY}[alerts]\ngroup_wait = \"10s\"\n\n{}{named}",
                 Receiver::channel()
             ),
             User::Keepwell,
@@ -231,8 +231,13 @@ on_each_image! {
             &c,
             "/root/delay",
             "dbus-monitor --system \"type='signal',member='PrepareForShutdown'\" | {\n\
-             grep -q 'boolean true'\nsystemctl kill --kill-whom=main --signal=KILL early\nsleep 2\n}\n",
+             grep -q 'boolean true'\nsystemctl kill --kill-whom=main --signal=KILL early\n\
+             until journalctl --boot --quiet KEEPWELL_CHECK=unit:early.service KEEPWELL_REASON=host-shutdown \
+             | grep -q .; do sleep 0.2; done\n}\n",
         );
+        // A busy machine takes longer for that than the 5 s that logind waits.
+        c.write("/etc/systemd/logind.conf.d/rig.conf", "[Login]\nInhibitDelayMaxSec=60\n");
+        c.systemctl(&["restart", "systemd-logind"]);
         // Two services fail at once; keepwell has seen both before one of them is mended.
         script(
             &c,

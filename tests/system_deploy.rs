@@ -116,7 +116,7 @@ on_each_image! {
         let version = &stage.packages.version;
         let webhook = format!("ALERT_WEBHOOK_URL={SECRET}");
         let variables = [webhook.as_str(), "ALERT_COOLDOWN=60"];
-        let first = ["--config", "/root/keepwell.toml", "--unit", "shop", "--timeout", "30", &stage.old];
+        let first = ["--config", "/root/keepwell.toml", "--unit", "shop", "--timeout", "120", &stage.old];
 
         // Said, and not done.
         let before = stage.state();
@@ -213,13 +213,13 @@ on_each_image! {
         );
         assert_eq!(stage.version(), "");
         c.systemctl(&["reset-failed", "broken"]);
-        let out = stage.deploy(&[], &["--config", "/root/keepwell.toml", "--timeout", "30", &stage.new]);
+        let out = stage.deploy(&[], &["--config", "/root/keepwell.toml", "--timeout", "120", &stage.new]);
         went_well(&out, "/health answers 200");
     }
 
     fn one_at_a_time_and_what_was_cut_off_is_put_back(c: Container) {
         let Some(stage) = Stage::set(&c) else { return };
-        let good = ["--config", "/root/keepwell.toml", "--unit", "shop", "--timeout", "30"];
+        let good = ["--config", "/root/keepwell.toml", "--unit", "shop", "--timeout", "120"];
         let first: Vec<&str> = good.iter().chain(&[stage.old.as_str()]).copied().collect();
         went_well(&stage.deploy(&[], &first), "/health answers 200");
         let version = stage.packages.version.clone();
@@ -311,7 +311,7 @@ on_each_image! {
             output(&mut command)
         };
 
-        let out = deploy(&here(&stage.packages.version), &["--unit", "shop", "--timeout", "30"]);
+        let out = deploy(&here(&stage.packages.version), &["--unit", "shop", "--timeout", "120"]);
         went_well(&out, "done: web-1");
         assert!(out.stdout.contains("  deploy: keepwell (none) -> "), "{out:#?}");
         assert_eq!(stage.version(), stage.packages.version);

@@ -90,8 +90,12 @@ fn a_host_whose_docker_it_may_not_use_hears_of_it_only_when_it_was_asked_for() {
     c.start_keepwell();
     // Nobody asked for containers: nothing is wrong, and the log does not speak of it.
     never(A_WHILE, "it is told", || told_of_containers(&receiver));
-    assert_eq!(c.health().1["status"], "healthy");
-    c.exec(&["journalctl", "--sync"]);
+    // Kills for want of memory, which other tests cause, are the host's.
+    let bad = |(id, check): &(String, serde_json::Value)| {
+        !id.starts_with("host:") && check["severity"] != "healthy"
+    };
+    let bad: Vec<_> = c.checks().into_iter().filter(bad).collect();
+    assert!(bad.is_empty(), "{bad:#?}");
     let log = c.journal(&["--unit=keepwell", "--output=cat", "--priority=notice"]);
     assert!(!log.contains("docker"), "{log}");
     // But who looks for it finds it.
@@ -270,7 +274,7 @@ fn compose_down_and_an_update_are_no_crash() {
         &format!(
             "{}{}[[container]]\nproject = \"shop\"\nrequired = true\nrestart = true\n{QUICK}\n",
             // While Compose makes a new one it is there, and not started, for a moment.
-            SOON.replacen("0s", "10s", 1),
+            SOON.replacen("0s", "60s", 1),
             Receiver::channel()
         ),
     );
@@ -330,10 +334,22 @@ fn a_docker_daemon_that_dies_stops_or_hangs_is_told_and_nothing_else_is() {
     c.wait_for_check(ENGINE, "healthy", "works");
     c.wait_for_check("container:steady", "healthy", "running");
     c.wait_for_check("container:frail", "healthy", "running");
+    // The engine itself is told of after 10 s, which a busy machine may take to start it; keepwell
+    // tries it 7.5 and 15.5 s after its end.
+    let at = |name: &str| c.property("docker", name).parse::<u64>().unwrap();
+    let down = at("ActiveEnterTimestampMonotonic") - at("ActiveExitTimestampMonotonic");
+    let quick = Duration::from_micros(down) < Duration::from_secs(6);
     let false_alarm = |told: &scene::Told| {
-        ["container:steady", "container:frail", ENGINE].contains(&told.check.as_str())
+        ["container:steady", "container:frail"].contains(&told.check.as_str())
+            || quick && told.check == ENGINE
     };
     never(A_WHILE, "a false alarm", || receiver.told().iter().any(false_alarm));
+    watch(
+        LONG,
+        "nothing of the engine is still to be told",
+        || receiver.events(ENGINE, "state"),
+        |told| (told.len() % 2 == 0).then_some(()),
+    );
     // The one without a policy stays down, and that is so.
     if c.docker_inspect("lone", ".State.Running") != true {
         watch(
@@ -467,7 +483,7 @@ fn registry_and_billing_hear_of_everything_in_order_also_of_what_happened_meanwh
     c.systemctl(&["stop", "keepwell"]);
     c.docker_crash("early", 2);
     let brief = c.docker_run("brief", "busybox sh -c 'exit 4'");
-    c.sh("docker wait brief && docker rm brief && docker rm early");
+    c.sh("docker wait brief early && docker rm brief early");
     let late = c.docker_run("late", "");
     c.start_keepwell();
     receiver.mode("ok");

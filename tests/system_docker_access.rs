@@ -47,7 +47,7 @@ fn answers(c: &Container, socket: &str, requests: &[&str]) -> Vec<u16> {
         let (method, path) = request.split_once(' ').unwrap();
         let head = if method == "HEAD" { "--head" } else { "" };
         format!(
-            "curl --silent --path-as-is --output /dev/null --max-time 10 {head} --request {method} \
+            "curl --silent --path-as-is --output /dev/null --max-time 60 {head} --request {method} \
              --write-out '%{{http_code}}\\n' --unix-socket {socket} 'http://d{path}' || true\n"
         )
     };
@@ -153,9 +153,11 @@ END");
     // An event comes through at once.
     let events = as_the_service(
         &c,
-        "curl --silent --max-time 5 --no-buffer --unix-socket /run/keepwell-docker/docker.sock \
-         'http://d/events' & sleep 1; curl --silent --request POST --unix-socket \
-         /run/keepwell-docker/docker.sock 'http://d/containers/web/restart?t=0'; sleep 1; kill $!",
+        "curl --silent --max-time 80 --no-buffer --unix-socket /run/keepwell-docker/docker.sock \
+         'http://d/events' >/var/lib/keepwell/events & \
+         until grep -q '\"restart\"' /var/lib/keepwell/events; do kill -0 $! || break; \
+         curl --silent --request POST --unix-socket /run/keepwell-docker/docker.sock \
+         'http://d/containers/web/restart?t=0'; sleep 1; done; kill $!; cat /var/lib/keepwell/events",
     );
     assert!(events.contains("\"die\"") && events.contains("\"restart\""), "{events}");
     // And it outlasts the daemon.

@@ -46,7 +46,6 @@ fn spoil(c: &Container, config: &str) {
 }
 
 fn starts(c: &Container) -> usize {
-    c.exec(&["journalctl", "--sync"]);
     c.journal(&["--unit=keepwell", "--output=cat", "--grep=^Starting "]).lines().count()
 }
 
@@ -133,7 +132,6 @@ on_each_image! {
         receiver.mode("status 404");
         c.keepwell(&["test-notification"]);
         c.systemctl(&["reload", "keepwell"]);
-        c.exec(&["journalctl", "--sync"]);
         let pid = c.main_pid("keepwell");
         let bearer = format!("Authorization: Bearer {}", SECRETS[1]);
         let places = [
@@ -171,7 +169,6 @@ on_each_image! {
         spoil(&c, &config);
         let refused = c.exec(&["systemctl", "reload", "keepwell"]);
         assert_eq!(refused.code, 1, "{refused:?}");
-        c.exec(&["journalctl", "--sync"]);
         let log = c.journal(&["--unit=keepwell", "--output=cat"]);
         assert!(log.contains("keepwell.toml:") && log.contains("agent2"), "{log}");
         assert_eq!(c.active_state("keepwell"), "active");
@@ -266,7 +263,6 @@ on_each_image! {
         // The truth about where it listens, also where the configuration says otherwise.
         c.configure(&format!("{config}[http]\nlisten = \"127.0.0.1:9000\"\n"));
         c.systemctl(&["restart", "keepwell"]);
-        c.exec(&["journalctl", "--sync"]);
         let run = format!("_SYSTEMD_INVOCATION_ID={}", c.property("keepwell", "InvocationID"));
         let log = c.journal(&[&run, "--output=cat"]);
         assert!(log.contains("listening on 127.0.0.1:8080 (systemd holds the port)"), "{log}");

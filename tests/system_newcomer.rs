@@ -17,6 +17,9 @@ use std::time::Duration;
 use reader::Reader;
 use support::*;
 
+/// What any one thing may take on a busy machine.
+const LONG: Duration = Duration::from_secs(180);
+
 on_each_image! {
     fn the_readme_leads_to_the_first_alert(c: Container) {
         // The service that the newcomer has.
@@ -34,10 +37,10 @@ on_each_image! {
         // And what was put into its care is restarted from now on.
         let before = c.property("shop", "InvocationID");
         c.kill("shop", "KILL");
-        wait_until(Duration::from_secs(60), "shop.service is restarted", || {
+        wait_until(LONG, "shop.service is restarted", || {
             c.active_state("shop") == "active" && c.property("shop", "InvocationID") != before
         });
-        wait_until(Duration::from_secs(30), "the alert about shop.service", || {
+        wait_until(LONG, "the alert about shop.service", || {
             let received = newcomer.received();
             received.lines().any(|l| l.contains("shop.service") && l.contains("SIGKILL"))
         });

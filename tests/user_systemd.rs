@@ -25,7 +25,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::{LocalSet, spawn_local};
 use tokio_util::sync::CancellationToken;
 
-const LIMIT: Duration = Duration::from_secs(20);
+/// What anything may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(120);
 
 fn service(more: &str) -> String {
     format!("[Service]\nExecStart=/bin/sleep infinity\n{more}\n")
@@ -426,7 +427,7 @@ fn restarts_what_failed_and_declines_the_rest() {
 #[test]
 fn a_shutdown_is_seen_when_it_begins() {
     // What is ordered after the bus is stopped before it, as keepwell's own unit is.
-    let slow = service("ExecStop=/bin/sleep 0.5\n[Unit]\nAfter=dbus.service dbus.socket");
+    let slow = service("ExecStop=/bin/sleep 30\n[Unit]\nAfter=dbus.service dbus.socket");
     let Some(systemd) = UserSystemd::start(&[("slow.service", &slow)]) else { return };
     systemd.must(&["start", "slow.service"]);
     run(async {

@@ -42,6 +42,10 @@ pub(crate) enum Relay {
     Hold,
     /// It is answered, and the answer ends at once.
     Close,
+    /// It is answered with 500.
+    Fail,
+    /// It is answered with lines that mean nothing, as long as anybody reads.
+    Babble,
 }
 
 /// Stands before an engine.
@@ -70,6 +74,21 @@ pub(crate) fn relay(at: &Path, to: PathBuf, decide: impl Fn(&str) -> Relay + Sen
                 }
                 Relay::Close => {
                     let _ = client.write_all(b"HTTP/1.0 200 OK\r\n\r\n");
+                    continue;
+                }
+                Relay::Fail => {
+                    let body = "{\"message\":\"a plugin is broken\"}";
+                    let _ = write!(client, "HTTP/1.0 500 No\r\n\r\n{body}");
+                    continue;
+                }
+                Relay::Babble => {
+                    thread::spawn(move || {
+                        let mut sent = client.write_all(b"HTTP/1.0 200 OK\r\n\r\n");
+                        while sent.is_ok() {
+                            thread::sleep(std::time::Duration::from_millis(5));
+                            sent = client.write_all(b"no event\n");
+                        }
+                    });
                     continue;
                 }
             }
@@ -153,7 +172,7 @@ fn a_look_is_made_again(docker: &Dockerd, fault: Fault, times: usize) {
 }
 
 /// For what takes its time by itself, also on a busy machine.
-const PATIENT: std::time::Duration = std::time::Duration::from_secs(100);
+const PATIENT: std::time::Duration = std::time::Duration::from_secs(300);
 
 #[test]
 fn a_look_that_fails_once_is_made_again() {
@@ -300,6 +319,48 @@ fn an_engine_whose_events_break_off_at_once_is_not_asked_all_the_time() {
     });
     // Half a second, one, and two.
     assert!((clock::monotonic() - began).as_millis() > 3000, "{}", seen.shown());
+}
+
+#[test]
+fn an_engine_whose_events_cannot_be_read_is_not_asked_all_the_time() {
+    let Some(docker) = Dockerd::start() else { return };
+    docker.run("web", &[], &["sleep", "1000"]);
+    let socket = docker.nest().path("babble.sock");
+    let lists = Arc::new(Mutex::new(0));
+    let count = lists.clone();
+    relay(&socket, docker.socket(), move |head| {
+        *count.lock().unwrap() += u64::from(head.contains("/containers/json"));
+        match head.contains("/events") {
+            true if !head.contains("until") => Relay::Babble,
+            _ => Relay::Pass,
+        }
+    });
+    let began = clock::monotonic();
+    let seen = Watched::at(&format!("unix://{}", socket.display()));
+    // What was missed is seen all the same.
+    seen.container("web", "runs", |c| c.pid > 0);
+    docker.must(&["kill", "web"]);
+    seen.container("web", "is down", |c| c.status == ContainerStatus::Exited);
+    let asked = *lists.lock().unwrap();
+    let most = 2 + (clock::monotonic() - began).as_secs() / 10;
+    assert!((2..=most).contains(&asked), "{asked} lists; {most} at most");
+}
+
+#[test]
+fn an_engine_that_cannot_tell_of_its_host_is_watched() {
+    let Some(docker) = Dockerd::start() else { return };
+    docker.run("web", &[], &["sleep", "1000"]);
+    let socket = docker.nest().path("plugin.sock");
+    relay(
+        &socket,
+        docker.socket(),
+        |head| {
+            if head.contains("/info") { Relay::Fail } else { Relay::Pass }
+        },
+    );
+    let seen = Watched::at(&format!("unix://{}", socket.display()));
+    seen.container("web", "runs", |c| c.pid > 0);
+    seen.part(0, "works");
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! The same source against a real Podman, for what it supports: its event stream has no signals, and
 //! its health checks run only when somebody runs them.
 
-use std::time::Duration;
-
 use keepwell::actions::ContainerRestarter;
 use keepwell::docker::Engines;
 use keepwell::engine::Observation;
@@ -28,7 +26,7 @@ fn each_thing_that_happens_to_a_container_of_podman_is_seen() {
     seen.container("ill", "runs", |c| c.status == ContainerStatus::Running && c.pid > 0);
     let so = |health: Health| {
         // A check that was under way when it was asked for another says nothing.
-        wait_for(Duration::from_secs(30), health.as_str(), || {
+        wait_for(super::watched::SOON, health.as_str(), || {
             podman.check_health("ill");
             let is = podman.inspect("ill")["State"]["Health"]["Status"].clone();
             (is == health.as_str()).then_some(())

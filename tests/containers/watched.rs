@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock::wait_for;
 
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(120);
 
 /// A source under way.
 pub(crate) struct Watched {

@@ -15,7 +15,7 @@ pub(crate) const EXAMPLE: &str = "https://hooks.slack.com/services/T00/B00/XXXX"
 const HOME: &str = "/root/reader";
 
 /// How long a reader has patience; the machine may be busy.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// What `sudo` is for somebody who is root already; minimal systems have none.
 const SUDO: &str = "#!/bin/bash

@@ -70,7 +70,7 @@ impl Container {
 }
 
 /// A command of a container that runs until [`Container::docker_crash`], and again when restarted.
-pub(crate) const UNTIL_TOLD: &str = "busybox sh -c 'rm -f /end; while ! [ -s /end ]; do sleep 0.1; done; echo it broke on purpose; exit $(cat /end)'";
+pub(crate) const UNTIL_TOLD: &str = "busybox sh -c 'while ! [ -s /end ]; do sleep 0.1; done; code=$(cat /end); rm /end; echo it broke on purpose; exit $code'";
 
 /// A command of the user `app`, who has Podman without being root.
 pub(crate) const ROOTLESS: &str = "setpriv --reuid=app --regid=app --init-groups env \

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::clock::wait_until;
+use super::clock::{monotonic, wait_until};
 use super::container::{Container, Output};
 
 /// Port that keepwell listens on when the configuration does not say otherwise.
@@ -184,13 +184,24 @@ impl Container {
         self.exec(&command)
     }
 
-    /// `keepwell status --json` of the running daemon.
+    /// `keepwell status --json` of the running daemon. The command waits 5 s for an answer, which
+    /// may be too short on a busy machine: it is asked again.
     #[track_caller]
     pub(crate) fn status_json(&self) -> Value {
-        let out = self.keepwell(&["status", "--json"]);
-        serde_json::from_str(&out.stdout).unwrap_or_else(|e| {
-            panic!("keepwell status --json ({}): {e}\n{}{}", out.code, out.stdout, out.stderr)
-        })
+        let end = monotonic() + Duration::from_secs(60);
+        loop {
+            let out = self.keepwell(&["status", "--json"]);
+            match serde_json::from_str(&out.stdout) {
+                Ok(status) => return status,
+                Err(_) if monotonic() < end => {}
+                Err(e) => {
+                    panic!(
+                        "keepwell status --json ({}): {e}\n{}{}",
+                        out.code, out.stdout, out.stderr
+                    )
+                }
+            }
+        }
     }
 
     /// One check of [`Self::status_json`], such as `unit:nginx.service`; null when there is none.
@@ -204,7 +215,7 @@ impl Container {
     /// A GET to keepwell's own port, with more headers (`Accept: text/plain`).
     pub(crate) fn get(&self, path: &str, headers: &[&str]) -> Answer {
         let url = format!("http://127.0.0.1:{PORT}{path}");
-        let mut command = vec!["curl", "--silent", "--include", "--max-time", "10", &url];
+        let mut command = vec!["curl", "--silent", "--include", "--max-time", "30", &url];
         for header in headers {
             command.extend(["--header", header]);
         }

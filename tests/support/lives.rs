@@ -16,7 +16,7 @@ pub(crate) const UP: &str = "up";
 
 /// What the last life may take: ten seconds are enough where nothing else runs; this is for
 /// machines that are busy.
-const LAST: Duration = Duration::from_secs(300);
+const LAST: Duration = Duration::from_secs(900);
 
 /// The same numbers for the same seed: whom it hits, not when.
 pub(crate) struct Dice(pub(crate) u64);

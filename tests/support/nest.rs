@@ -22,7 +22,7 @@ use serde_json::Value;
 /// Prefix of the folders and cgroups that are this rig's.
 const PREFIX: &str = "kw-engine-";
 /// 10 ms each: how long a start may take on a busy machine.
-const TRIES: u32 = 3000;
+const TRIES: u32 = 12_000;
 
 /// The first process of a nest. An engine of this machine, and what it keeps in `/run`, is not to be
 /// seen; and somebody has to wait for orphans, or an engine takes a containerd that is dead for one
@@ -356,21 +356,26 @@ pub(crate) fn leave_out(why: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED: {test}: {why}");
 }
 
+/// What an answer may take on a busy machine, and what one to a question that none may come to.
+const ANSWER: Duration = Duration::from_secs(60);
+const GLANCE: Duration = Duration::from_secs(5);
+
 /// One answer of an engine's API, by a request of the test's own: `GET` and the path.
 pub(crate) fn get(socket: &Path, path: &str) -> Option<Value> {
-    let answer = ask(socket, path)?;
+    let answer = ask(socket, path, ANSWER)?;
     let (_, body) = answer.split_once("\r\n\r\n")?;
     serde_json::from_str(body).ok()
 }
 
-fn answers(socket: &Path) -> bool {
-    ask(socket, "/_ping")
+/// Whether an engine answers soon.
+pub(crate) fn answers(socket: &Path) -> bool {
+    ask(socket, "/_ping", GLANCE)
         .is_some_and(|answer| answer.lines().next().is_some_and(|status| status.contains(" 200 ")))
 }
 
-fn ask(socket: &Path, path: &str) -> Option<String> {
+fn ask(socket: &Path, path: &str, limit: Duration) -> Option<String> {
     let mut stream = UnixStream::connect(socket).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.set_read_timeout(Some(limit)).ok()?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: engine\r\n\r\n").as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;

@@ -75,10 +75,13 @@ impl Packages {
         // Examples use this rig too, but none of them installs a package.
         let tmp = option_env!("CARGO_TARGET_TMPDIR").ok_or("only for tests")?;
         let target = Path::new(tmp).parent().expect("target/tmp");
-        let dir = target.join("package/tests");
+        let all = target.join("package/tests");
+        // Several test programs run at once: what one reads no other may be writing.
+        let dir = all.join(std::process::id().to_string());
         fs::create_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
-        // Several test programs run at once, and all want the same.
-        let lock = File::create(dir.join(".lock")).map_err(|e| e.to_string())?;
+        sweep(&all);
+        // And one after the other, for what they are made with is the same.
+        let lock = File::create(all.join(".lock")).map_err(|e| e.to_string())?;
         lock.lock().map_err(|e| e.to_string())?;
 
         let version = env!("CARGO_PKG_VERSION").replacen('-', "~", 1);
@@ -132,6 +135,17 @@ impl Container {
         let inside = format!("/opt/rig/{}", file_name(kind, version));
         self.copy_in(&here, &inside, 0o644);
         inside
+    }
+}
+
+/// Removes what programs that are over have left.
+fn sweep(all: &Path) {
+    for entry in fs::read_dir(all).into_iter().flatten().flatten() {
+        let owner = entry.file_name();
+        let is_ours = owner.to_str().is_some_and(|name| name.parse::<u32>().is_ok());
+        if is_ours && !Path::new("/proc").join(&owner).exists() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::support::clock::monotonic;
 use crate::support::{Container, Receiver};
 
 /// What any one thing may take on a busy machine.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(180);
 /// How often a scene looks again: each look runs a program or two in the container.
 const LOOK: Duration = Duration::from_millis(150);
 
@@ -107,7 +107,6 @@ impl Container {
     ///
     /// Times are those of the sender: the journal may get around to an entry later.
     pub(crate) fn moments(&self, prefix: &str) -> BTreeMap<String, Vec<Moment>> {
-        self.exec(&["journalctl", "--sync"]);
         let fields =
             "--output-fields=UNIT,INVOCATION_ID,MESSAGE_ID,_PID,_SOURCE_REALTIME_TIMESTAMP";
         let ids = [format!("MESSAGE_ID={STARTED}"), format!("MESSAGE_ID={FAILED}")];
@@ -226,7 +225,6 @@ impl Container {
 
     /// What keepwell logged of a check since it came to this host: reason and text, oldest first.
     pub(crate) fn decisions(&self, check: &str) -> Vec<(String, String)> {
-        self.exec(&["journalctl", "--sync"]);
         let this = format!("KEEPWELL_CHECK={check}");
         let text = |entry: &Value, name: &str| entry[name].as_str().unwrap_or("").to_owned();
         self.journal_json(&[&this])

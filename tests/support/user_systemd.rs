@@ -111,7 +111,7 @@ impl UserSystemd {
         what: &str,
         mut done: impl FnMut(&mut Self) -> bool,
     ) -> Result<(), String> {
-        for _ in 0..1000 {
+        for _ in 0..12_000 {
             if done(self) {
                 return Ok(());
             }
@@ -121,7 +121,7 @@ impl UserSystemd {
             }
             sleep(Duration::from_millis(10));
         }
-        Err(format!("not within 10 s: {what}"))
+        Err(format!("not within 120 s: {what}"))
     }
 
     /// Where its bus is.

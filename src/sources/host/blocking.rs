@@ -331,8 +331,8 @@ mod tests {
         Blocking::new("kw-test", limit, move |name: &&'static str| gate.pass(name))
     }
 
-    const SOON: Duration = Duration::from_millis(100);
-    const LONG: Duration = Duration::from_secs(20);
+    const SOON: Duration = Duration::from_secs(2);
+    const LONG: Duration = Duration::from_secs(120);
 
     async fn until(what: impl Fn() -> bool) {
         let wait = async {

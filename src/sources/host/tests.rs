@@ -89,7 +89,7 @@ async fn during<T>(
         .expect("the source did not come to an end")
 }
 
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_secs(120);
 
 struct Seen {
     seen: mpsc::Receiver<Observation>,

@@ -51,7 +51,7 @@ fn watch(units: &[&str]) -> JournalWatch {
 }
 
 async fn next(rig: &mut Rig) -> Observation {
-    tokio::time::timeout(Duration::from_secs(20), rig.out.recv())
+    tokio::time::timeout(Duration::from_secs(120), rig.out.recv())
         .await
         .expect("in time")
         .expect("open")

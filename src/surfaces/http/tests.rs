@@ -367,10 +367,10 @@ fn server(limits: Limits) -> Server {
 fn limits() -> Limits {
     Limits {
         connections: 8,
-        headers: Duration::from_millis(300),
+        headers: Duration::from_secs(2),
         header_bytes: 16 * 1024,
         stall: Duration::from_secs(2),
-        first: Duration::from_millis(100),
+        first: Duration::from_secs(1),
         ending: Duration::from_secs(2),
     }
 }
@@ -387,7 +387,7 @@ async fn exchange(
         let _ = stream.read_to_end(&mut said).await;
         String::from_utf8_lossy(&said).into_owned()
     };
-    tokio::time::timeout(Duration::from_secs(20), talk).await.expect("the server closes")
+    tokio::time::timeout(Duration::from_secs(120), talk).await.expect("the server closes")
 }
 
 const GET: &[u8] = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
@@ -484,7 +484,7 @@ async fn the_unix_socket_knows_its_user() {
     let said = exchange(&mut stream, ask).await;
     assert!(said.starts_with("HTTP/1.1 200 OK\r\n") && said.contains("[emerg]"), "{said}");
     stop.cancel();
-    tokio::time::timeout(Duration::from_secs(10), tasks.join_next()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(120), tasks.join_next()).await.unwrap();
     assert!(!path.exists());
 }
 
