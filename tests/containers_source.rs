@@ -8,6 +8,8 @@ mod acts;
 #[allow(dead_code, reason = "no test uses all of it")]
 #[path = "support/clock.rs"]
 mod clock;
+#[path = "containers/daemon.rs"]
+mod daemon;
 #[path = "support/dockerd.rs"]
 mod dockerd;
 #[path = "support/nest.rs"]

@@ -15,6 +15,7 @@ use keepwell::engine::observation::{ContainerStatus, Part, PartSeen, PartState};
 use keepwell::engine::{Observation, Wall};
 
 use super::clock;
+use super::daemon::Daemon;
 use super::dockerd::Dockerd;
 use super::podman::Podman;
 use super::watched::{SOON, Watched, containers, lists, settings, usage};
@@ -450,16 +451,6 @@ fn looks_by_hand_do_not_pile_up_calls_for_a_daemon_that_never_comes() {
     assert_eq!(left, (10_000, 101));
 }
 
-/// keepwell, which ends with the test.
-pub(crate) struct Daemon(pub(crate) std::process::Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Takes what hooks tell; each as `event name`.
 fn receiver() -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -489,32 +480,14 @@ fn receiver() -> (u16, Arc<Mutex<Vec<String>>>) {
 fn a_reload_while_the_engine_is_away_forgets_nothing_and_tells_nothing_twice() {
     let Some(mut docker) = Dockerd::start_with(&["--live-restore"]) else { return };
     let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("keepwell.toml");
-    let state = folder.path().join("state");
-    std::fs::create_dir(&state).unwrap();
     let (port, told) = receiver();
-    let text = format!(
-        "[agent]\nstate_dir = \"{}\"\n\n[http]\nlisten = \"127.0.0.1:0\"\n\n[containers]\n\
-         engines = [\"{}\"]\n\n[[hook]]\nname = \"all\"\ntype = \"http\"\nmethod = \"GET\"\n\
-         url = \"http://127.0.0.1:{port}/{{{{ event }}}}/{{{{ container.name }}}}\"\n",
-        state.display(),
+    let rest = format!(
+        "\n[containers]\nengines = [\"{}\"]\n\n[[hook]]\nname = \"all\"\ntype = \"http\"\n\
+         method = \"GET\"\nurl = \"http://127.0.0.1:{port}/{{{{ event }}}}/{{{{ container.name }}}}\"\n",
         docker.address(),
     );
-    std::fs::write(&config, text).unwrap();
-    let log = folder.path().join("log");
-    let out = std::fs::File::create(&log).unwrap();
-    let keepwell = Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_keepwell"), "run", "--socket"])
-        .arg(folder.path().join("keepwell.sock"))
-        .arg("--config")
-        .arg(&config)
-        .env_remove("DOCKER_HOST")
-        .stderr(out.try_clone().unwrap())
-        .stdout(out)
-        .spawn()
-        .unwrap();
-    let keepwell = Daemon(keepwell);
-    let log = || std::fs::read_to_string(&log).unwrap();
+    let keepwell = Daemon::start(folder.path(), &rest);
+    let log = || keepwell.log();
     let wait = |what: &str, mut until: Box<dyn FnMut() -> bool + '_>| {
         let waited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             clock::wait_until(SOON, what, &mut until);
@@ -531,7 +504,7 @@ fn a_reload_while_the_engine_is_away_forgets_nothing_and_tells_nothing_twice() {
         wait("its start is told", Box::new(|| of(name).len() == 2));
     }
     docker.kill_daemon();
-    let pid = rustix::process::Pid::from_raw(keepwell.0.id().try_into().unwrap()).unwrap();
+    let pid = rustix::process::Pid::from_raw(keepwell.pid().try_into().unwrap()).unwrap();
     for number in 1..=2 {
         rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
         let said = || log().matches("the configuration has been reloaded").count();

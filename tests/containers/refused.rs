@@ -2,7 +2,6 @@
 //! often, and what it does when that is allowed.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use keepwell::docker::Engines;
@@ -11,8 +10,9 @@ use keepwell::engine::observation::{ContainerStatus, PartState};
 use keepwell::sources::containers::Settings;
 
 use super::clock;
+use super::daemon::Daemon;
 use super::dockerd::Dockerd;
-use super::odd::{Daemon, Relay, relay};
+use super::odd::{Relay, relay};
 use super::podman::Podman;
 use super::watched::{SOON, Watched, containers, lists, settings};
 
@@ -146,30 +146,9 @@ fn what_it_can_do_without_is_said_once_in_the_log() {
     let proxy = Proxy::before(docker.socket(), &folder, &format!("/{veiled}/json"));
     // Its processes have other numbers in the engine's namespace, so it is the engine that is asked.
     proxy.refused.lock().unwrap().push("/stats".into());
-    let config = folder.join("keepwell.toml");
-    let state = folder.join("state");
-    std::fs::create_dir(&state).unwrap();
-    let text = format!(
-        "[agent]\nstate_dir = \"{}\"\ninterval = \"1s\"\n\n[http]\nlisten = \"127.0.0.1:0\"\n\n\
-         [containers]\nengines = [\"{}\"]\n",
-        state.display(),
-        proxy.address(),
-    );
-    std::fs::write(&config, text).unwrap();
-    let log = folder.join("log");
-    let out = std::fs::File::create(&log).unwrap();
-    let keepwell = Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_keepwell"), "run", "--socket"])
-        .arg(folder.join("keepwell.sock"))
-        .arg("--config")
-        .arg(&config)
-        .env_remove("DOCKER_HOST")
-        .stderr(out.try_clone().unwrap())
-        .stdout(out)
-        .spawn()
-        .unwrap();
-    let _keepwell = Daemon(keepwell);
-    let log = || std::fs::read_to_string(&log).unwrap();
+    let rest = format!("interval = \"1s\"\n\n[containers]\nengines = [\"{}\"]\n", proxy.address());
+    let keepwell = Daemon::start(&folder, &rest);
+    let log = || keepwell.log();
     let count = |text: &str| log().matches(text).count();
     let wait = |text: &str| {
         let waited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
